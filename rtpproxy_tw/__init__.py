@@ -1,0 +1,1 @@
+"""An RTP relay for SIP proxies, on Twisted."""

@@ -1,0 +1,1 @@
+"""How SIP proxies talk to the relay."""

@@ -1,0 +1,71 @@
+"""The seams of the relay, and nothing else."""
+
+from __future__ import annotations
+
+from zope.interface import Attribute, Interface
+
+from rtpproxy_tw.addresses import Address, LocalAddress
+from rtpproxy_tw.commands import Origin
+from rtpproxy_tw.session import Ending, Leg, NotifySocket, Session, Stream
+
+
+class IMediaPlane(Interface):
+    """Opens and closes the sockets of legs; what arrives on them it relays by itself."""
+
+    def open(leg: Leg, local: LocalAddress) -> None:
+        """Give ``leg`` a fresh pair of ports on ``local``; sockets it had are closed.
+
+        Sets ``leg.local``, ``leg.port`` and the streams' senders. Raises NoPortsLeft or
+        AddressUnusable; the leg is then as it was.
+        """
+
+    def close(leg: Leg) -> None:
+        """Close the sockets of ``leg``. Idempotent; the ports become free a little later."""
+
+    def mark(leg: Leg) -> None:
+        """Apply ``leg.tos`` to sockets that are open. Never raises."""
+
+
+class ITap(Interface):
+    """Wants a stream's packets too."""
+
+    def heard(stream: Stream, datagram: bytes, source: Address) -> None:
+        """``datagram`` was accepted on ``stream`` from ``source``. Must not block or raise."""
+
+
+class IRecorders(Interface):
+    """Starts and stops recordings; they are attached to streams as taps."""
+
+    def record(leg: Leg, target: str | None, single: bool) -> None:
+        """Record what the party of ``leg`` sends; ``target`` None: named after the session.
+
+        A leg that is being recorded stays as it is. Raises RecordingRefused.
+        """
+
+    def stop(leg: Leg) -> bool:
+        """End the recording of ``leg``; False when there was none."""
+
+
+class INotifier(Interface):
+    """Tells SIP proxies of timed-out sessions."""
+
+    enabled: bool = Attribute("Whether any notification socket is configured.")
+
+    def resolve(text: str, origin: Origin) -> NotifySocket | None:
+        """The socket a command named, None when it is not among those allowed."""
+
+    def notify(socket: NotifySocket, line: bytes) -> None:
+        """Send ``line`` and a newline there, now or when the listener is back. Never raises."""
+
+
+class ISessionObserver(Interface):
+    """Is told of the life of sessions. Methods must neither block nor raise."""
+
+    def created(session: Session) -> None:
+        """It exists and has its first ports."""
+
+    def completed(session: Session) -> None:
+        """It has got its second leg."""
+
+    def ended(session: Session, why: Ending) -> None:
+        """It is gone: its sockets are closing, its counters are final."""

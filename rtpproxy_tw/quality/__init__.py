@@ -1,0 +1,1 @@
+"""What a stream's packets tell about it."""

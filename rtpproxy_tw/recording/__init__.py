@@ -1,0 +1,1 @@
+"""Calls kept in files."""

@@ -1,0 +1,1 @@
+"""What the relay tells others of its own accord."""
