@@ -1,0 +1,90 @@
+"""What happens to one datagram between its arrival and its departure, whatever plane carried it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.quality.analyzer import Analyzer
+from rtpproxy_tw.session import Component, Stream
+from rtpproxy_tw.statistics import Totals
+
+SHORT = 128
+"""Octets; shorter packets are sent twice when the operator asked for it (``-2``)."""
+
+
+class Relay:
+    """Latching, statistics, copies and forwarding, in the original's order.
+
+    ``now`` gives monotonic seconds. Nothing here raises for anything a stranger sends, and nothing
+    is logged per packet.
+    """
+
+    def __init__(
+        self, now: Callable[[], float], totals: Totals, *, send_twice: bool = False
+    ) -> None:
+        self._now = now
+        self._totals = totals
+        self._send_twice = send_twice
+
+    def received(self, stream: Stream, datagram: bytes, source: Address) -> None:
+        """``datagram`` from ``source`` arrived on the socket of ``stream``."""
+        totals = self._totals
+        leg = stream.leg
+        session = leg.session
+        if not session.complete:
+            totals.npkts_discard += 1
+            return
+        totals.npkts_rcvd += 1
+        now = self._now()
+        latch = stream.latch
+        believed = latch.source
+        if not latch.hear(source, datagram, now):
+            stream.ignored += 1
+            totals.npkts_discard += 1
+            return
+        if latch.source is not believed and stream.component is Component.RTP:
+            leg.rtcp.latch.follow(latch.source or source, now)
+        self._count(stream, datagram, now)
+        if session.outlet_of is not None:
+            stream.dropped += 1
+            totals.npkts_discard += 1
+            return
+        for tap in stream.taps:
+            tap.heard(stream, datagram, source)
+        for feed in stream.feeds:
+            if self._send(feed, datagram):
+                totals.npkts_relayed += 1
+        leg.last_active = now
+        if self._send(stream.peer, datagram):
+            stream.relayed += 1
+            totals.npkts_relayed += 1
+        else:
+            stream.dropped += 1
+            totals.npkts_discard += 1
+
+    def _count(self, stream: Stream, datagram: bytes, now: float) -> None:
+        if stream.accepted:
+            gap = now - stream.last_heard
+            if gap > stream.longest_gap:
+                stream.longest_gap = gap
+        else:
+            stream.first_heard = now
+        stream.last_heard = now
+        stream.accepted += 1
+        stream.octets += len(datagram)
+        if stream.component is Component.RTP:
+            analyzer = stream.analyzer
+            if analyzer is None:
+                analyzer = stream.analyzer = Analyzer()
+            analyzer.heard(datagram, now)
+
+    def _send(self, out: Stream, datagram: bytes) -> bool:
+        to = out.latch.remote
+        sender = out.sender
+        if to is None or sender is None:
+            return False
+        sent = sender.send(datagram, to)
+        if self._send_twice and len(datagram) < SHORT:
+            sender.send(datagram, to)
+        return sent

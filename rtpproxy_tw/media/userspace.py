@@ -1,0 +1,133 @@
+"""The plain media plane: one DatagramProtocol and one socket per port, inside the reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from twisted.internet.protocol import DatagramProtocol
+from zope.interface import implementer
+
+from rtpproxy_tw.addresses import Address, LocalAddress
+from rtpproxy_tw.errors import AddressUnusable, NoPortsLeft
+from rtpproxy_tw.interfaces import IMediaPlane
+from rtpproxy_tw.media.ports import PortPool
+from rtpproxy_tw.media.relay import Relay
+from rtpproxy_tw.media.udpport import OUT_OF_DESCRIPTORS, PORT_TAKEN
+from rtpproxy_tw.session import Leg, Stream
+
+TRIES = 512
+"""Pairs tried per allocation. Each costs some 20 µs when another process holds the port, and a
+command must not wait; pairs found taken go to the back, so the next allocation goes on."""
+
+
+class Port(Protocol):
+    """A listening UDP port that can also send."""
+
+    def send(self, datagram: bytes, to: Address) -> bool:
+        """Send; False where the kernel refuses."""
+
+    def mark(self, tos: int) -> None:
+        """Set the TOS of what is sent."""
+
+    def stopListening(self) -> object:
+        """Close it."""
+
+
+Listen = Callable[[DatagramProtocol, str, int, int], Port]
+"""(protocol, host, port, tos) -> a port that listens already; raises OSError."""
+
+
+class StreamProtocol(DatagramProtocol):
+    """Hands what arrives on one port to the relay."""
+
+    noisy = False
+
+    def __init__(self, stream: Stream, relay: Relay) -> None:
+        self._stream = stream
+        self._received = relay.received
+
+    def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        """One packet from ``addr``."""
+        self._received(self._stream, datagram, addr)
+
+
+@implementer(IMediaPlane)
+class UserspacePlane:
+    """Every packet passes through this process.
+
+    ``pools`` maps an address family to its pool, ``tos`` is the default mark.
+    """
+
+    def __init__(
+        self, *, listen: Listen, pools: Mapping[int, PortPool], relay: Relay, tos: int
+    ) -> None:
+        self._listen = listen
+        self._pools = pools
+        self._relay = relay
+        self._tos = tos
+        self._open: dict[Leg, tuple[PortPool, int, tuple[Port, Port]]] = {}
+
+    def open(self, leg: Leg, local: LocalAddress) -> None:
+        """See IMediaPlane."""
+        pool = self._pools[local.family]
+        number, ports = self._allocate(leg, local, pool)
+        self.close(leg)
+        self._open[leg] = pool, number, ports
+        leg.local, leg.port = local, number
+        leg.rtp.sender, leg.rtcp.sender = ports
+
+    def close(self, leg: Leg) -> None:
+        """See IMediaPlane."""
+        opened = self._open.pop(leg, None)
+        if opened is None:
+            return
+        pool, number, ports = opened
+        leg.port = 0
+        leg.rtp.sender = leg.rtcp.sender = None
+        for port in ports:
+            port.stopListening()
+        pool.give_back(number)
+
+    def mark(self, leg: Leg) -> None:
+        """See IMediaPlane."""
+        opened = self._open.get(leg)
+        if opened is not None and leg.tos is not None:
+            for port in opened[2]:
+                port.mark(leg.tos)
+
+    def _allocate(
+        self, leg: Leg, local: LocalAddress, pool: PortPool
+    ) -> tuple[int, tuple[Port, Port]]:
+        taken: list[int] = []
+        try:
+            for _ in range(min(len(pool), TRIES)):
+                number = pool.take()
+                try:
+                    return number, self._bind(leg, local, number)
+                except OSError as error:
+                    taken.append(number)
+                    if error.errno in OUT_OF_DESCRIPTORS:
+                        raise NoPortsLeft(f"no socket to be had: {error.strerror}") from error
+                    if error.errno not in PORT_TAKEN:
+                        raise AddressUnusable(
+                            f"cannot take media on {local.host}: {error.strerror}"
+                        ) from error
+            raise NoPortsLeft(
+                f"{len(taken)} port pairs tried, all taken by other programs"
+                if taken
+                else "every port pair of the range is in use"
+            )
+        finally:
+            for number in taken:
+                pool.give_back(number)
+
+    def _bind(self, leg: Leg, local: LocalAddress, number: int) -> tuple[Port, Port]:
+        tos = self._tos if leg.tos is None else leg.tos
+        rtp = self._listen(StreamProtocol(leg.rtp, self._relay), local.host, number, tos)
+        try:
+            rtcp = self._listen(StreamProtocol(leg.rtcp, self._relay), local.host, number + 1, tos)
+        except BaseException:
+            rtp.stopListening()
+            raise
+        return rtp, rtcp

@@ -1,0 +1,274 @@
+"""All sessions: finding, admitting, completing, ending and expiring them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from rtpproxy_tw.errors import RelayError
+from rtpproxy_tw.interfaces import IMediaPlane, ISessionObserver
+from rtpproxy_tw.session import Ending, Leg, Session, Stream
+from rtpproxy_tw.statistics import Totals
+
+
+class TooManySessions(RelayError):
+    """A configured limit of sessions is reached; the text says which."""
+
+
+class Match(NamedTuple):
+    """A session and which of its legs faces the party that owns the command's first tag."""
+
+    session: Session
+    leg: Leg
+
+
+class SessionRegistry:
+    """Owns every session from its admission to its end.
+
+    Times are seconds of ``clock``. ``ttl`` is the time to live of complete sessions;
+    ``independent`` gives each direction one of its own; ``hold_timeout``, ``max_duration`` and
+    ``max_sessions`` are off at 0; ``max_media`` limits the sessions of one call.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        plane: IMediaPlane,
+        totals: Totals,
+        observers: Sequence[ISessionObserver] = (),
+        ttl: float = 60.0,
+        independent: bool = False,
+        hold_timeout: float = 0.0,
+        max_duration: float = 0.0,
+        max_sessions: int = 0,
+        max_media: int = 32,
+    ) -> None:
+        self._clock = clock
+        self._plane = plane
+        self._totals = totals
+        self._observers = tuple(observers)
+        self._ttl = float(ttl)
+        self._independent = independent
+        self._hold_timeout = hold_timeout
+        self._max_duration = max_duration
+        self._max_sessions = max_sessions
+        self._max_media = max_media
+        self._calls: dict[str, dict[str, Session]] = {}
+        self._timers: dict[Session, IDelayedCall] = {}
+        self.when_empty: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        """How many sessions there are, half ones included."""
+        return len(self._timers)
+
+    def __iter__(self) -> Iterator[Session]:
+        """All sessions, as they are now."""
+        return iter(tuple(self._timers))
+
+    # Finding.
+
+    def find(self, call_id: str, first: str, second: str | None) -> Match | None:
+        """The one session a U, L, P, S, C or Q means.
+
+        The first tag may be the session's from-tag itself (a request of the caller); else the
+        second may be, or may be it without the medium number, in which case the first tag must
+        carry the same number.
+        """
+        media = self._calls.get(call_id)
+        if media is None:
+            return None
+        session = media.get(first)
+        if session is not None:
+            return Match(session, session.caller)
+        if second is None:
+            return None
+        session = media.get(second)
+        if session is not None:
+            return Match(session, session.callee)
+        extended = second + ";"
+        medium = first.rpartition(";")[2]
+        for tag, session in media.items():
+            if tag.startswith(extended) and ";" in first and tag.rpartition(";")[2] == medium:
+                return Match(session, session.callee)
+        return None
+
+    def matching(self, call_id: str, first: str, second: str | None) -> list[Match]:
+        """The sessions a D, R or N means: a bare tag stands for all media of the call."""
+        found = []
+        for tag, session in self._calls.get(call_id, {}).items():
+            if _covers(first, tag):
+                found.append(Match(session, session.caller))
+            elif second is not None and _covers(second, tag):
+                found.append(Match(session, session.callee))
+        return found
+
+    # Life.
+
+    def admit(self, call_id: str) -> None:
+        """May one more session of that call be made? Raises TooManySessions."""
+        if self._max_sessions and len(self._timers) >= self._max_sessions:
+            raise TooManySessions(f"the limit of {self._max_sessions} sessions is reached")
+        if len(self._calls.get(call_id, ())) >= self._max_media:
+            raise TooManySessions(f"the call has {self._max_media} sessions already")
+
+    def add(self, session: Session) -> None:
+        """``session`` has its first ports: it lives from now on."""
+        call_id, from_tag = session.key
+        self._calls.setdefault(call_id, {})[from_tag] = session
+        self._totals.nsess_created += 1
+        self._timers[session] = self._clock.callLater(
+            self._deadline(session) - self._clock.seconds(), self._check, session
+        )
+        for observer in self._observers:
+            observer.created(session)
+
+    def complete(self, session: Session) -> None:
+        """``session`` has both legs: media is relayed from now on. Idempotent."""
+        if session.complete:
+            return
+        now = self._clock.seconds()
+        session.complete = True
+        session.completed_at = now
+        if not session.ttl_set:
+            for leg in session.legs:
+                leg.ttl = self._ttl
+        for leg in session.legs:
+            for stream in leg.streams:
+                stream.latch.complete(now)
+        self._totals.nsess_complete += 1
+        self.rearm(session)
+        for observer in self._observers:
+            observer.completed(session)
+
+    def touch(self, session: Session) -> None:
+        """A command found ``session``: its time to live starts anew."""
+        session.touched = self._clock.seconds()
+
+    def set_ttl(self, leg: Leg, seconds: float) -> None:
+        """From now on, and at every reset, ``seconds`` are left to ``leg`` (or to the session)."""
+        session = leg.session
+        for each in (leg,) if self._independent else session.legs:
+            each.ttl = float(seconds)
+        session.ttl_set = True
+        self.touch(session)
+        self.rearm(session)
+
+    def rearm(self, session: Session) -> None:
+        """Something may have brought the end of ``session`` nearer."""
+        timer = self._timers.get(session)
+        if timer is not None:
+            deadline = self._deadline(session)
+            if deadline < timer.getTime():
+                timer.reset(max(0.0, deadline - self._clock.seconds()))
+
+    def ttl_left(self, session: Session) -> int:
+        """Whole seconds left to ``session``, as the original counts them down."""
+        deadline = session.expires(independent=self._independent, hold_timeout=self._hold_timeout)
+        left = deadline - self._clock.seconds()
+        return max(0, -int(-left // 1))
+
+    def end(self, session: Session, why: Ending) -> None:
+        """``session`` is over: sockets closed, counters added up, observers told. Idempotent."""
+        timer = self._timers.pop(session, None)
+        if timer is None:
+            return
+        if timer.active():
+            timer.cancel()
+        call_id, from_tag = session.key
+        media = self._calls[call_id]
+        del media[from_tag]
+        if not media:
+            del self._calls[call_id]
+        session.ended = why
+        _stop_feeding(session)
+        for leg in session.legs:
+            self._plane.close(leg)
+        self._add_up(session, why)
+        for observer in self._observers:
+            observer.ended(session, why)
+        self._log.info(
+            "session {call_id!r} {from_tag!r} ended: {why}",
+            call_id=call_id,
+            from_tag=from_tag,
+            why=why.value,
+        )
+        if not self._timers:
+            self.when_empty()
+
+    def end_all(self, why: Ending) -> None:
+        """End every session."""
+        for session in self:
+            self.end(session, why)
+
+    # Time.
+
+    def _deadline(self, session: Session) -> float:
+        deadline = session.expires(independent=self._independent, hold_timeout=self._hold_timeout)
+        if self._max_duration:
+            deadline = min(deadline, session.created + self._max_duration)
+        return deadline
+
+    def _check(self, session: Session) -> None:
+        # The one timer of a session: packets only remember when they came, so look whether it
+        # really is over and else come back when it may be.
+        now = self._clock.seconds()
+        deadline = self._deadline(session)
+        if deadline > now:
+            self._timers[session] = self._clock.callLater(deadline - now, self._check, session)
+        elif self._max_duration and now >= session.created + self._max_duration:
+            self.end(session, Ending.MAX_DURATION)
+        else:
+            self.end(session, Ending.TIMEOUT)
+
+    # Counting.
+
+    def _add_up(self, session: Session, why: Ending) -> None:
+        totals = self._totals
+        totals.nsess_destroyed += 1
+        totals.total_duration += self._clock.seconds() - session.created
+        if why is Ending.TIMEOUT:
+            totals.nsess_timeout += 1
+        if session.complete:
+            caller, callee = session.legs
+            match _silent(caller.rtp, callee.rtp):
+                case 2:
+                    totals.nsess_nortp += 1
+                case 1:
+                    totals.nsess_owrtp += 1
+            match _silent(caller.rtcp, callee.rtcp):
+                case 2:
+                    totals.nsess_nortcp += 1
+                case 1:
+                    totals.nsess_owrtcp += 1
+        for leg in session.legs:
+            analyzer = leg.rtp.analyzer
+            if analyzer is not None:
+                totals.rtpa_nsent += analyzer.sent
+                totals.rtpa_nrcvd += analyzer.received
+                totals.rtpa_ndups += analyzer.duplicates
+                totals.rtpa_nlost += analyzer.lost
+                totals.rtpa_perrs += analyzer.errors
+
+
+def _covers(tag: str, stored: str) -> bool:
+    return stored == tag or stored.startswith(tag + ";")
+
+
+def _silent(one: Stream, other: Stream) -> int:
+    return (one.accepted == 0) + (other.accepted == 0)
+
+
+def _stop_feeding(session: Session) -> None:
+    source = session.outlet_of
+    if source is None:
+        return
+    for leg in source.legs:
+        for stream in leg.streams:
+            stream.feeds = tuple(feed for feed in stream.feeds if feed.leg.session is not session)
+    session.outlet_of = None
