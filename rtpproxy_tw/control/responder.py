@@ -1,0 +1,122 @@
+"""One command, bytes to reply: parse, execute, render, and what is counted and logged of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from rtpproxy_tw.commands import Command, Failed, NotFound, Origin, Reply
+from rtpproxy_tw.control.escape import Escaped
+from rtpproxy_tw.control.logbudget import LogBudget
+from rtpproxy_tw.control.render import INTERNAL_ERROR
+from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
+from rtpproxy_tw.errors import CommandError
+from rtpproxy_tw.statistics import Totals
+
+NO_SESSION = 50
+"""The error that is no news: proxies ask for sessions long gone as a matter of course."""
+
+
+class Executor(Protocol):
+    """What does the commands."""
+
+    def execute(self, command: Command, origin: Origin) -> Reply:
+        """Do it. Raises CommandError where that cannot be done."""
+
+
+class Responder:
+    """Answers commands, whatever they came over; the same one serves all control sockets."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        dialect: RtpproxyDialect,
+        executor: Executor,
+        totals: Totals,
+        clock: IReactorTime,
+    ) -> None:
+        self._dialect = dialect
+        self._executor = executor
+        self._totals = totals
+        self._clock = clock
+        self._budget = LogBudget()
+
+    def respond(self, command: bytes, origin: Origin, cookie: bytes | None = None) -> bytes:
+        """The reply to ``command``, with the cookie in front if there is one. Never raises."""
+        self._totals.ncmds_rcvd += 1
+        self._log.debug(
+            'received command "{command}" over {transport} from {peer}',
+            command=Escaped(command),
+            transport=origin.transport,
+            peer=origin.peer,
+        )
+        reply = self._dialect.fit(self._reply(command, origin), cookie)
+        if isinstance(reply, Failed | NotFound):
+            self._totals.ncmds_errs += 1
+        else:
+            self._totals.ncmds_succd += 1
+        self._totals.ncmds_repld += 1
+        line = self._dialect.write(reply, cookie)
+        self._log.debug('sending reply "{reply}"', reply=Escaped(line))
+        return line
+
+    def repeated(self, command: bytes, origin: Origin) -> None:
+        """``command`` came again and is answered as before."""
+        self._totals.ncmds_rcvd_ndups += 1
+        self._log.debug(
+            'received command "{command}" over {transport} from {peer} again',
+            command=Escaped(command),
+            transport=origin.transport,
+            peer=origin.peer,
+        )
+
+    def complain(self, kind: str, sentence: str) -> None:
+        """Log something about a control connection, unless there was much of that kind lately."""
+        suppressed = self._budget.admit(kind, self._clock.seconds())
+        if suppressed is not None:
+            self._log.info(
+                "{sentence}{suppressed}", sentence=sentence, suppressed=_besides(suppressed)
+            )
+
+    def _reply(self, command: bytes, origin: Origin) -> Reply:
+        try:
+            reply = self._executor.execute(self._dialect.parse(command), origin)
+        except CommandError as error:
+            self._refused(command, error.code, error.reason)
+            return Failed(error.code)
+        except Exception:
+            self._broke(command)
+            return Failed(INTERNAL_ERROR)
+        if isinstance(reply, Failed):
+            self._refused(command, reply.code, "refused")
+        return reply
+
+    def _refused(self, command: bytes, code: int, reason: str) -> None:
+        if code == NO_SESSION:
+            return  # the debug lines of command and reply say it all
+        suppressed = self._budget.admit(code, self._clock.seconds())
+        if suppressed is not None:
+            self._log.warn(
+                'E{code}: {reason}, in "{command}"{suppressed}',
+                code=code,
+                reason=reason,
+                command=Escaped(command),
+                suppressed=_besides(suppressed),
+            )
+
+    def _broke(self, command: bytes) -> None:
+        suppressed = self._budget.admit("broke", self._clock.seconds())
+        if suppressed is not None:
+            self._log.failure(
+                'a fault of the relay itself, in "{command}"{suppressed}',
+                command=Escaped(command),
+                suppressed=_besides(suppressed),
+            )
+
+
+def _besides(suppressed: int) -> str:
+    return f" ({suppressed} more like this were not logged)" if suppressed else ""
