@@ -201,6 +201,22 @@ class SessionRegistry:
         if not self._timers:
             self.when_empty()
 
+    def delete(self, call_id: str, first: str, second: str | None, *, weak: bool) -> bool:
+        """D: give up the strong or a weak hold on all matching sessions; False without a match.
+
+        A session ends when nothing holds it any more. Of the weak holds it is the one of the leg
+        that faces the party named by the tag that matched.
+        """
+        found = self.matching(call_id, first, second)
+        for session, leg in found:
+            if weak:
+                leg.weak = False
+            else:
+                session.strong = False
+            if session.deletable:
+                self.end(session, Ending.DELETED)
+        return bool(found)
+
     def end_all(self, why: Ending) -> None:
         """End every session."""
         for session in self:

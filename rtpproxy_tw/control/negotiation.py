@@ -1,0 +1,252 @@
+"""U and L: making sessions, giving out ports, taking in addresses; and what follows ``&&``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from rtpproxy_tw.addresses import LocalAddress, is_loopback
+from rtpproxy_tw.commands import (
+    Allocated,
+    Lookup,
+    MediaOptions,
+    NotFound,
+    NotifyTarget,
+    Number,
+    Origin,
+    Outlet,
+    Remote,
+    Reply,
+    SetTos,
+    SetTtl,
+    SubCommand,
+    SubDelete,
+    SubLookup,
+    Text,
+    Update,
+    WithResults,
+)
+from rtpproxy_tw.control.locals import LocalChooser
+from rtpproxy_tw.errors import AddressUnusable, CommandError, NoPortsLeft
+from rtpproxy_tw.interfaces import IMediaPlane, INotifier
+from rtpproxy_tw.registry import Match, SessionRegistry, TooManySessions
+from rtpproxy_tw.session import (
+    LatchFactory,
+    Leg,
+    NotifySocket,
+    Session,
+    SessionKey,
+    new_session,
+)
+
+
+class Negotiator:
+    """Keeps sessions in step with what the SIP proxy tells of the parties' SDP.
+
+    ``asymmetric`` is what a party is taken for when a command does not say, ``setup_ttl`` the
+    seconds to live of a session without its second leg.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        registry: SessionRegistry,
+        plane: IMediaPlane,
+        notifier: INotifier,
+        locals_: LocalChooser,
+        latch: LatchFactory,
+        setup_ttl: float = 60.0,
+        asymmetric: bool = False,
+    ) -> None:
+        self._clock = clock
+        self._registry = registry
+        self._plane = plane
+        self._notifier = notifier
+        self._locals = locals_
+        self._latch = latch
+        self._setup_ttl = setup_ttl
+        self._asymmetric = asymmetric
+        self.draining = False
+        """New sessions are refused (E99), existing ones served."""
+
+    def update(self, command: Update, origin: Origin) -> Reply:
+        """U: the named party's address; a new session if there is none. Raises CommandError."""
+        if command.notify is not None and not self._notifier.enabled:
+            raise CommandError(
+                75, f"notify socket {command.notify.socket!r} given, but started without -n"
+            )
+        found = self._registry.find(command.call_id, command.from_tag, command.to_tag)
+        chosen = self._locals.chosen(command.options)
+        if found is None:
+            session = self._create(command, chosen)
+            found = Match(session, session.caller)
+        else:
+            self._answer(found.leg.opposite, command.options, chosen, failure=71)
+            if not command.options.weak:
+                found.session.strong = True
+        session, party = found
+        session.notify = self._notification(command.notify, origin)
+        self._describe(party, command.options, command.remote)
+        answered = _allocated(party.opposite)
+        return self.with_subs(answered, command.subs, party)
+
+    def lookup(self, command: Lookup) -> Reply:
+        """L: the answering party's address. Raises CommandError."""
+        chosen = self._locals.chosen(command.options)
+        found = self._registry.find(command.call_id, command.from_tag, command.to_tag)
+        if found is None:
+            return NotFound()
+        party = found.leg.opposite
+        answered = self._look_up(party, command.options, chosen, command.remote)
+        return self.with_subs(answered, command.subs, party)
+
+    def _look_up(
+        self, party: Leg, options: MediaOptions, chosen: LocalAddress | None, remote: Remote
+    ) -> Allocated:
+        self._answer(party.opposite, options, chosen, failure=71)
+        self._describe(party, options, remote)
+        return _allocated(party.opposite)
+
+    def _create(self, command: Update, chosen: LocalAddress | None) -> Session:
+        if self.draining:
+            raise CommandError(99, "shutting down, no new sessions")
+        options = command.options
+        try:
+            self._registry.admit(command.call_id)
+        except TooManySessions as limit:
+            raise CommandError(72, str(limit)) from limit
+        key = SessionKey(command.call_id, command.from_tag)
+        session = new_session(key, self._clock.seconds(), self._setup_ttl, self._latch)
+        session.caller.local, session.callee.local = (
+            (chosen, chosen) if chosen is not None else self._locals.sides(options)
+        )
+        self._open(session.callee, session.callee.local, failure=72)
+        session.strong = not options.weak
+        session.callee.weak = options.weak
+        self._registry.add(session)
+        return session
+
+    def _answer(
+        self, leg: Leg, options: MediaOptions, chosen: LocalAddress | None, failure: int
+    ) -> None:
+        # The leg whose port is told: it gets sockets if it has none or new ones are wanted.
+        session = leg.session
+        if not leg.port or options.new_port:
+            local = chosen or leg.local
+            if options.new_port and chosen is None and len(options.sides) == 2:
+                local = self._locals.sides(options)[1]
+            assert local is not None, "a leg knows its address from its session's creation on"
+            self._open(leg, local, failure)
+        if options.weak:
+            leg.weak = True
+        self._registry.touch(session)
+        if leg.opposite.port:
+            self._registry.complete(session)
+
+    def _open(self, leg: Leg, local: LocalAddress, failure: int) -> None:
+        try:
+            self._plane.open(leg, local)
+        except (NoPortsLeft, AddressUnusable) as error:
+            raise CommandError(failure, str(error)) from error
+        loopback = local.wildcard or is_loopback(local.host)
+        for stream in leg.streams:
+            stream.latch.loopback = loopback
+
+    def _describe(self, party: Leg, options: MediaOptions, remote: Remote) -> None:
+        # What the command says of the party that it names.
+        now = self._clock.seconds()
+        asymmetric = self._asymmetric if options.asymmetric is None else options.asymmetric
+        party.codecs = options.codecs or ()
+        party.packet_ms = options.packet_ms
+        for stream in party.streams:
+            stream.latch.asymmetric = asymmetric
+            stream.latch.payload_types = party.codecs
+        if remote.hold:
+            party.held = True
+            party.holds += 1
+        if remote.address is not None:
+            party.held = False
+            host, port = remote.address
+            party.rtp.latch.signal(remote.address, now)
+            if 0 < port < 65535:  # a refused medium (port 0) has no RTCP either
+                party.rtcp.latch.signal((host, port + 1), now)
+        self._registry.rearm(party.session)
+
+    def _notification(
+        self, target: NotifyTarget | None, origin: Origin
+    ) -> tuple[NotifySocket, bytes] | None:
+        if target is None:
+            return None
+        socket = self._notifier.resolve(target.socket, origin)
+        return None if socket is None else (socket, target.tag)
+
+    # Sub-commands.
+
+    def with_subs(
+        self, main: Number | Allocated | Text, subs: Sequence[SubCommand], party: Leg
+    ) -> Reply:
+        """``main`` with the results of ``subs``; ``party`` is the one the command named."""
+        if not subs:
+            return main
+        results: list[int | Allocated] = []
+        for sub in subs:
+            result = self._sub(sub, party)
+            results.append(result)
+            if result == -1:
+                break
+            if isinstance(sub, SubLookup):
+                party = party.opposite  # what follows is about the party just named
+        return WithResults(main, tuple(results))
+
+    def _sub(self, sub: SubCommand, party: Leg) -> int | Allocated:
+        if party.session.ended is not None:
+            return -1
+        match sub:
+            case SetTtl(seconds, reverse):
+                self._registry.set_ttl(party.opposite if reverse else party, seconds)
+                return 0
+            case SetTos(tos, reverse):
+                return self._set_tos(party.opposite if reverse else party, tos)
+            case SubDelete(weak):
+                call_id, from_tag = party.session.key
+                self._registry.delete(call_id, from_tag, None, weak=weak)
+                return 0
+            case SubLookup(options, remote):
+                try:
+                    chosen = self._locals.chosen(options)
+                    return self._look_up(party.opposite, options, chosen, remote)
+                except CommandError as error:
+                    self._log.info("L after &&: {reason}", reason=error.reason)
+                    return -1
+            case Outlet():
+                return self._outlet(sub, party)
+
+    def _set_tos(self, leg: Leg, tos: int) -> int:
+        if leg.local is not None and ":" in leg.local.host:
+            return -1
+        leg.tos = tos
+        self._plane.mark(leg)
+        return 0
+
+    def _outlet(self, sub: Outlet, party: Leg) -> int:
+        source = self._registry.find(sub.call_id, sub.from_tag, sub.to_tag)
+        session = party.session
+        if source is None or source.session is session or session.outlet_of is not None:
+            return -1
+        session.outlet_of = source.session
+        for giver, taker in ((source.leg, party.opposite), (source.leg.opposite, party)):
+            for given, taken in zip(giver.streams, taker.streams, strict=True):
+                given.feeds += (taken,)
+        return 0
+
+
+def _allocated(leg: Leg) -> Allocated:
+    local = leg.local
+    assert local is not None, "a leg with a port has an address"
+    host = local.advertised or (None if local.wildcard else local.host)
+    return Allocated(leg.port, host, ":" in local.host)

@@ -1,0 +1,41 @@
+"""What every test gets: nothing may be logged as a failure unless the test expected it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from twisted.logger import LogEvent, globalLogPublisher
+
+
+class LoggedFailures:
+    """The failures logged while a test ran."""
+
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        """Observe one event."""
+        if event.get("log_failure") is not None or event.get("isError"):
+            self.events.append(event)
+
+    def take(self) -> list[LogEvent]:
+        """The failures so far, which are thereby expected ones."""
+        taken, self.events = self.events, []
+        return taken
+
+
+@pytest.fixture(autouse=True)
+def logged_failures() -> Iterator[LoggedFailures]:
+    """Fails the test on any logged failure that it did not take."""
+    observer = LoggedFailures()
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield observer
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    texts = [
+        event["log_failure"].getTraceback() if "log_failure" in event else repr(event)
+        for event in observer.events
+    ]
+    assert not texts, "unexpected failures were logged:\n" + "\n".join(texts)
