@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rtpproxy_tw.addresses import Address
 from tests.e2e.media import Endpoint
-from tests.e2e.sip import Message, write_sdp
+from tests.e2e.sip import Medium, Message, write_sdp
 
 MEDIA_PORT = 16384
 
@@ -30,7 +30,6 @@ class Phone:
     told: list[set[Address]] = field(init=False)
     """For each medium the addresses it was ever told to send RTP to."""
     told_rtcp: list[set[Address]] = field(init=False)
-    answered: bool = False
     _read: int = 0
 
     def __post_init__(self) -> None:
@@ -67,11 +66,9 @@ class Phone:
             if message.sent:
                 self._keep_word(message)
             else:
-                self._obey(message)
-            if message.method == "INVITE" and message.status == 200 and not self.answered:
-                self.answered = True
-                for endpoint, kind in zip(self.endpoints, self.kinds, strict=True):
-                    endpoint.muted = kind in self.refuses
+                self.obey(message.media)
+            if message.method == "INVITE" and message.status == 200:
+                self.start()
         self._read = len(messages)
 
     def _keep_word(self, message: Message) -> None:
@@ -79,8 +76,14 @@ class Phone:
             if medium.address[1]:
                 endpoint.move(medium.address[1] - self.off)
 
-    def _obey(self, message: Message) -> None:
-        for i, medium in enumerate(message.media):
+    def start(self) -> None:
+        """The call is answered: speak from now on."""
+        for endpoint, kind in zip(self.endpoints, self.kinds, strict=True):
+            endpoint.muted = kind in self.refuses
+
+    def obey(self, media: Sequence[Medium]) -> None:
+        """Send where the other side's SDP says from now on."""
+        for i, medium in enumerate(media):
             self.endpoints[i].target = medium.address if medium.wanted else None
             if medium.wanted:
                 host, port = medium.address
