@@ -46,6 +46,7 @@ class Relay:
         if latch.source is not believed and stream.component is Component.RTP:
             leg.rtcp.latch.follow(latch.source or source, now)
         self._count(stream, datagram, now)
+        leg.last_active = now
         if session.outlet_of is not None:
             stream.dropped += 1
             totals.npkts_discard += 1
@@ -53,9 +54,9 @@ class Relay:
         for tap in stream.taps:
             tap.heard(stream, datagram, source)
         for feed in stream.feeds:
+            feed.leg.last_active = now  # what leaves through it keeps an outlet alive
             if self._send(feed, datagram):
                 totals.npkts_relayed += 1
-        leg.last_active = now
         if self._send(stream.peer, datagram):
             stream.relayed += 1
             totals.npkts_relayed += 1

@@ -1,0 +1,146 @@
+"""Control sockets as services: each starts listening with the relay and stops with it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import (
+    AdoptedStreamServerEndpoint,
+    TCP4ServerEndpoint,
+    UNIXServerEndpoint,
+)
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+
+BACKLOG = 32
+"""Connections the kernel keeps until they are accepted, as in the original."""
+
+SYSTEMD_FD = 3
+"""The first descriptor that systemd passes (sd_listen_fds)."""
+
+
+class Listener(Service):
+    """One control socket. ``listen`` opens it, ``after`` is called with the port when it is open.
+
+    ``listening`` fires with the port, or fails, once the service was started.
+    """
+
+    def __init__(
+        self,
+        listen: Callable[[], object],
+        after: Callable[[Any], None] = lambda port: None,
+    ) -> None:
+        self._listen = listen
+        self._after = after
+        self._port: IListeningPort | None = None
+        self.listening: Deferred[Any] = Deferred()
+
+    def startService(self) -> None:
+        """Open the socket."""
+        super().startService()
+        maybeDeferred(self._listen).addCallback(self._opened).chainDeferred(self.listening)
+
+    def stopService(self) -> Deferred[Any]:
+        """Close it."""
+        super().stopService()
+        port, self._port = self._port, None
+        return maybeDeferred(port.stopListening if port is not None else lambda: None)
+
+    def _opened(self, port: Any) -> Any:
+        self._port = port
+        self._after(port)
+        return port
+
+
+class Stdio(Service):
+    """Commands from standard input, ``make`` wires a protocol to it."""
+
+    def __init__(self, protocol: Protocol, make: Callable[[Protocol], Any]) -> None:
+        self._protocol = protocol
+        self._make = make
+        self._transport: Any = None
+        self.listening: Deferred[Any] = Deferred()
+
+    def startService(self) -> None:
+        """Start reading."""
+        super().startService()
+        self._transport = self._make(self._protocol)
+        self.listening.callback(self._transport)
+
+    def stopService(self) -> None:
+        """Close what is still open."""
+        super().stopService()
+        self._transport.loseConnection()
+
+
+def stream(endpoint: IStreamServerEndpoint, factory: Factory) -> Callable[[], object]:
+    """How to open a stream socket."""
+    return lambda: endpoint.listen(factory)
+
+
+def datagrams(
+    reactor: Any, protocol: DatagramProtocol, host: str, port: int
+) -> Callable[[], object]:
+    """How to open a UDP socket; an IPv6 one takes IPv6 only."""
+    if ":" not in host:
+        return lambda: reactor.listenUDP(port, protocol, interface=host, maxPacketSize=65535)
+
+    def adopt() -> object:
+        bound = six(socket.SOCK_DGRAM, host, port)
+        try:
+            return reactor.adoptDatagramPort(bound.fileno(), socket.AF_INET6, protocol, 65535)
+        finally:
+            bound.close()  # the reactor has a descriptor of its own
+
+    return adopt
+
+
+def tcp(reactor: Any, host: str, port: int) -> IStreamServerEndpoint:
+    """An endpoint on numeric ``host``; an IPv6 one takes IPv6 only. Raises OSError for those."""
+    if ":" not in host:
+        endpoint: IStreamServerEndpoint = TCP4ServerEndpoint(reactor, port, BACKLOG, host)
+        return endpoint
+    with six(socket.SOCK_STREAM, host, port) as bound:
+        bound.listen(BACKLOG)
+        return adopted(reactor, os.dup(bound.fileno()), socket.AF_INET6)
+
+
+def unix(reactor: Any, path: str, mode: int) -> IStreamServerEndpoint:
+    """An endpoint at ``path`` with permission bits ``mode``."""
+    endpoint: IStreamServerEndpoint = UNIXServerEndpoint(reactor, path, BACKLOG, mode)
+    return endpoint
+
+
+def systemd(reactor: Any) -> IStreamServerEndpoint:
+    """An endpoint for the listening socket that systemd passed. Raises OSError without one."""
+    with socket.socket(fileno=os.dup(SYSTEMD_FD)) as passed:
+        family = passed.family
+        if not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(f"descriptor {SYSTEMD_FD} is not a listening socket")
+    return adopted(reactor, SYSTEMD_FD, family)
+
+
+def adopted(reactor: Any, fd: int, family: int) -> IStreamServerEndpoint:
+    """An endpoint for a socket that listens already; it is taken over."""
+    os.set_blocking(fd, False)
+    endpoint: IStreamServerEndpoint = AdoptedStreamServerEndpoint(reactor, fd, family)
+    return endpoint
+
+
+def six(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    """A bound IPv6 socket that leaves IPv4 alone. Raises OSError."""
+    made = socket.socket(socket.AF_INET6, kind | socket.SOCK_NONBLOCK)
+    try:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind is socket.SOCK_STREAM:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+    except OSError:
+        made.close()
+        raise
+    return made

@@ -1,0 +1,101 @@
+"""From configured control addresses to listeners that are ready to start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.stdio import StandardIO
+from twisted.logger import Logger
+
+from rtpproxy_tw.config import ControlAddress, Settings
+from rtpproxy_tw.control.datagrams import Datagrams
+from rtpproxy_tw.control.factories import LinesFactory, OneShotFactory
+from rtpproxy_tw.control.framing import Lines
+from rtpproxy_tw.control.listeners import Listener, Stdio, datagrams, stream, systemd, tcp, unix
+from rtpproxy_tw.control.responder import Responder
+from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.tools.paths import claim_socket_path, own_socket
+
+SOCKET_MODE = 0o660
+"""Permission bits of UNIX control sockets: whoever reaches one can end every call."""
+
+
+class ControlSockets:
+    """Makes the listeners of all configured control sockets."""
+
+    log = Logger()
+
+    def __init__(self, settings: Settings, reactor: Any, responder: Responder) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._responder = responder
+        self.at_end: Callable[[], object] = lambda: None
+        """Called at the end of a standard input that decides over the process."""
+        made = [self._listener(address) for address in settings.control]
+        self.listeners = [listener for listener in made if listener is not None]
+        if not self.listeners:
+            raise ConfigError("no control socket can be opened; name a free one with -s")
+
+    def _listener(self, address: ControlAddress) -> Listener | Stdio | None:
+        try:
+            return self._open(address)
+        except (ConfigError, OSError) as error:
+            if address.named:
+                raise ConfigError(f"control socket {address.text}: {error}") from error
+            self.log.warn(
+                "default control socket {socket} left out: {error}",
+                socket=address.text,
+                error=str(error),
+            )
+            return None
+
+    def _open(self, address: ControlAddress) -> Listener | Stdio:
+        kind, host, port, _ = address
+        reactor = self._reactor
+        match kind:
+            case "unix" | "cunix":
+                claim_socket_path(host)
+                factory = OneShotFactory if kind == "unix" else LinesFactory
+                made = factory(responder=self._responder, kind=kind, clock=reactor)
+                mode = self._mode()
+                return Listener(
+                    stream(unix(reactor, host, mode), made), lambda _: self._own(host, mode)
+                )
+            case "tcp" | "tcp6":
+                return Listener(stream(tcp(reactor, host, port), self._lines(kind)))
+            case "udp" | "udp6":
+                protocol = Datagrams(responder=self._responder, kind=kind, clock=reactor)
+                return Listener(datagrams(reactor, protocol, host, port))
+            case "systemd":
+                return Listener(stream(systemd(reactor), self._lines(kind)))
+            case _:
+                return self._stdio(kind)
+
+    def _lines(self, kind: str) -> LinesFactory:
+        return LinesFactory(responder=self._responder, kind=kind, clock=self._reactor)
+
+    def _stdio(self, kind: str) -> Stdio:
+        # The end of the input ends the process only where nobody else can command it.
+        alone = all(other.kind in ("stdio", "stdioc") for other in self._settings.control)
+        decisive = alone or kind == "stdioc"
+        protocol = Lines(
+            responder=self._responder,
+            kind=kind,
+            clock=self._reactor,
+            idle=None,
+            at_end=self._end_of_input if decisive else lambda: None,
+        )
+        return Stdio(protocol, lambda wired: StandardIO(wired, reactor=self._reactor))
+
+    def _end_of_input(self) -> None:
+        self.at_end()
+
+    def _mode(self) -> int:
+        settings = self._settings
+        if settings.socket_mode is not None and settings.group is not None:
+            return settings.socket_mode
+        return SOCKET_MODE
+
+    def _own(self, path: str, mode: int) -> None:
+        own_socket(path, self._settings.user, self._settings.group, mode)

@@ -1,0 +1,282 @@
+"""The wiring: from settings to a running relay."""
+
+from __future__ import annotations
+
+import resource
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.internet import TimerService
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from rtpproxy_tw.capacity import capacity
+from rtpproxy_tw.config import Settings
+from rtpproxy_tw.control.dispatcher import Dispatcher
+from rtpproxy_tw.control.listeners import Listener, Stdio
+from rtpproxy_tw.control.locals import LocalChooser
+from rtpproxy_tw.control.negotiation import Negotiator
+from rtpproxy_tw.control.responder import Responder
+from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
+from rtpproxy_tw.control_sockets import ControlSockets
+from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media.ports import AscendingPool, PortPool, ShuffledPool
+from rtpproxy_tw.media.relay import Relay
+from rtpproxy_tw.media.routes import local_for
+from rtpproxy_tw.media.udpport import MediaPort, bind_media
+from rtpproxy_tw.media.userspace import UserspacePlane
+from rtpproxy_tw.options import Options
+from rtpproxy_tw.recording.recorders import FileRecorders
+from rtpproxy_tw.recording.spool import Writer
+from rtpproxy_tw.registry import SessionRegistry
+from rtpproxy_tw.reporting.notify import Notifier, TimeoutObserver
+from rtpproxy_tw.session import Ending
+from rtpproxy_tw.statistics import Totals
+
+__all__ = ["Options", "RelayService", "build", "makeService"]
+
+
+class RelayService(MultiService):
+    """The whole relay.
+
+    ``ready`` fires when every control socket listens, or fails with what kept one from it.
+    ``drained`` fires when a relay that was told to take no new sessions has none left.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, registry: SessionRegistry, negotiator: Negotiator, listeners: list[Listener | Stdio]
+    ) -> None:
+        super().__init__()
+        self.registry = registry
+        self._negotiator = negotiator
+        self.listeners = listeners
+        self.ready: Deferred[None] = Deferred()
+        self.drained: Deferred[None] = Deferred()
+
+    def startService(self) -> None:
+        """Start everything; the control sockets last."""
+        super().startService()
+        waiting = [listener.listening for listener in self.listeners]
+        DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True).addCallbacks(
+            lambda _: self.ready.callback(None),
+            lambda failure: self.ready.errback(failure.value.subFailure),
+        )
+
+    def drain(self) -> Deferred[None]:
+        """Take no new sessions from now on; the result is ``drained``. Idempotent."""
+        if not self._negotiator.draining:
+            self._negotiator.draining = True
+            self.log.info("no new sessions from now on; {count} are left", count=len(self.registry))
+            self.registry.when_empty = self._empty
+            if not len(self.registry):
+                self._empty()
+        return self.drained
+
+    def ignored_signal(self, name: str) -> None:
+        """A signal that has no meaning yet came."""
+        self.log.info("{name} is kept for later use and ignored", name=name)
+
+    def _empty(self) -> None:
+        if not self.drained.called:
+            self.drained.callback(None)
+
+
+class Sessions(Service):
+    """Ends what is left when the relay stops."""
+
+    def __init__(self, registry: SessionRegistry) -> None:
+        self._registry = registry
+
+    def stopService(self) -> None:
+        """End every session."""
+        super().stopService()
+        self._registry.end_all(Ending.SHUTDOWN)
+
+
+class Recordings(Service):
+    """Finishes the recordings when the relay stops."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def stopService(self) -> None:
+        """Write what is still to be written."""
+        super().stopService()
+        self._writer.stop()
+
+
+class RateMeter:
+    """Packets received in the last second, for the counter pps_in."""
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+        self._before = 0
+
+    def tick(self) -> None:
+        """A second has passed."""
+        now = self._totals.npkts_rcvd
+        self._totals.pps_in = float(now - self._before)
+        self._before = now
+
+
+def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.time) -> RelayService:
+    """Everything that ``settings`` ask for, wired to ``reactor`` and not yet started.
+
+    ``wall`` gives seconds since the epoch, for stamps in recordings. Raises ConfigError.
+    """
+    totals = Totals()
+    writer = Writer()
+    notifier = Notifier(reactor=reactor, allowed=settings.notify)
+    recorders = FileRecorders(
+        directory=settings.record_dir,
+        spool=settings.spool_dir,
+        pcap=settings.record_pcap,
+        rtcp=settings.record_rtcp,
+        everything=settings.record_all,
+        writer=writer,
+        wall=wall,
+        local_host=lambda host: local_for(host) or "0.0.0.0",
+    )
+    plane = _plane(settings, reactor, totals)
+    registry = SessionRegistry(
+        clock=reactor,
+        plane=plane,
+        totals=totals,
+        observers=(recorders, TimeoutObserver(notifier)),
+        ttl=settings.ttl,
+        independent=settings.independent_ttl,
+        hold_timeout=settings.hold_timeout,
+        max_duration=settings.max_duration,
+        max_sessions=settings.max_sessions,
+        max_media=settings.max_media,
+    )
+    negotiator = Negotiator(
+        clock=reactor,
+        registry=registry,
+        plane=plane,
+        notifier=notifier,
+        locals_=LocalChooser(settings.addresses, local_for),
+        latch=latch_factory(settings.latching),
+        setup_ttl=settings.setup_ttl,
+        asymmetric=settings.asymmetric,
+    )
+    dispatcher = Dispatcher(
+        registry=registry,
+        negotiator=negotiator,
+        recorders=recorders,
+        notifier=notifier,
+        totals=totals,
+    )
+    responder = Responder(
+        dialect=RtpproxyDialect(bridging=settings.addresses.bridging),
+        executor=dispatcher,
+        totals=totals,
+        clock=reactor,
+    )
+    wiring = ControlSockets(settings, reactor, responder)
+    relay = RelayService(registry, negotiator, wiring.listeners)
+    wiring.at_end = relay.drain
+    # Stopped in reverse order: first no more commands, then no more sessions, then what those
+    # still had to tell and to write.
+    for service in (
+        Recordings(writer),
+        notifier,
+        _every(1.0, reactor, RateMeter(totals).tick),
+        _every(1.0, reactor, writer.flush),
+        Sessions(registry),
+        *wiring.listeners,
+    ):
+        service.setServiceParent(relay)
+    _announce(settings)
+    return relay
+
+
+def makeService(options: Options) -> IService:
+    """What ``twistd rtpproxy`` runs."""
+    from twisted.internet import reactor
+
+    relay = build(options.settings, reactor)
+    UnderTwistd(relay, reactor).setServiceParent(relay)
+    return relay
+
+
+class UnderTwistd(Service):
+    """What twistd does not do for the relay: HUP, and an end when it cannot start.
+
+    A child of the relay that starts after all others.
+    """
+
+    def __init__(self, relay: RelayService, reactor: Any) -> None:
+        self._relay = relay
+        self._reactor = reactor
+
+    def startService(self) -> None:
+        """Raises SystemExit, which twistd lets pass, where a control socket cannot listen."""
+        super().startService()
+        for listener in self._relay.listeners:
+            result = getattr(listener.listening, "result", None)
+            if isinstance(result, Failure):
+                raise SystemExit(f"rtpproxy: {result.getErrorMessage()}")
+        self._relay.drained.addCallback(lambda _: self._reactor.stop())
+        self._reactor.callWhenRunning(self._install_signals)
+
+    def _install_signals(self) -> None:
+        signal.signal(signal.SIGHUP, self._hang_up)
+        for kept in (signal.SIGUSR1, signal.SIGUSR2):
+            if signal.getsignal(kept) is signal.SIG_DFL:  # twistd may rotate its log by USR1
+                signal.signal(kept, self._ignore)
+
+    def _hang_up(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._relay.drain)
+
+    def _ignore(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._relay.ignored_signal, signal.Signals(number).name)
+
+
+def _every(seconds: float, reactor: Any, call: Callable[[], None]) -> TimerService:
+    timer = TimerService(seconds, call)
+    timer.clock = reactor
+    return timer
+
+
+def _plane(settings: Settings, reactor: Any, totals: Totals) -> UserspacePlane:
+    def listen(protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaPort:
+        made = MediaPort(bind_media(host, port, tos), protocol, reactor)
+        made.startListening()
+        return made
+
+    def pool() -> PortPool:
+        if settings.sequential:
+            return AscendingPool(settings.min_port, settings.max_port)
+        return ShuffledPool(settings.min_port, settings.max_port, secrets.randbelow)
+
+    return UserspacePlane(
+        listen=listen,
+        pools={family: pool() for family in (socket.AF_INET, socket.AF_INET6)},
+        relay=Relay(reactor.seconds, totals, send_twice=settings.send_twice),
+        tos=settings.tos,
+    )
+
+
+def _announce(settings: Settings) -> None:
+    log = Logger()
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    pairs = (settings.max_port - settings.min_port) // 2 + 1
+    found = capacity(pairs, descriptors, settings.max_sessions)
+    log.info("can carry {calls} calls at once, {why}", calls=found.calls, why=found.why)
+    for local in settings.addresses.all():
+        if local.wildcard and local.advertised is None:
+            log.warn(
+                "media is taken on {host}: replies name no address, so the SIP proxy puts its own"
+                " into the SDP; use -l ADDRESS or -A ADDRESS where that is wrong",
+                host=local.host,
+            )
