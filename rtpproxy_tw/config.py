@@ -1,0 +1,187 @@
+"""What the operator decided: one frozen value, checked once, from which the relay is wired."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rtpproxy_tw.addresses import LocalAddresses
+from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.switches import spelled
+
+UNIX_KINDS = ("unix", "cunix")
+INET_KINDS = ("tcp", "tcp6", "udp", "udp6")
+BARE_KINDS = ("stdio", "stdioc", "systemd")
+"""Kinds of control sockets that have no address."""
+
+_RESOURCES = {
+    **{"unix": "unix", "cunix": "unix", "stdio": "stdio", "stdioc": "stdio"},
+    **{"tcp": "tcp", "tcp6": "tcp", "udp": "udp", "udp6": "udp", "systemd": "systemd"},
+}
+"""What two sockets of these kinds would have to share if their addresses are the same."""
+
+LATCHINGS = ("strict", "rtpproxy")
+FAST_PATHS = ("auto", "ebpf", "none")
+SCHEDULERS = ("fifo", "rr")
+LOG_LEVELS = ("DBUG", "INFO", "WARN", "ERR", "CRIT")
+LOG_FACILITIES = (
+    *("KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON"),
+    *("AUTHPRIV", "FTP", *(f"LOCAL{number}" for number in range(8))),
+)
+
+MAX_LISTEN = 16
+"""Media addresses; the original's limit."""
+MAX_NOTIFY = 64
+MAX_NOTIFY_WILDCARDS = 2
+"""Notification sockets, exact ones and wildcards; the original's limits."""
+CC_SELF = "%%CC_SELF%%"
+"""In a notification socket: the host that sent the command."""
+
+INT_MAX = 2**31 - 1
+
+BOUNDS = {
+    "tos": (0, 255),
+    "ttl": (1, INT_MAX),
+    "setup_ttl": (1, INT_MAX),
+    "hold_timeout": (0, INT_MAX),
+    "max_duration": (0, INT_MAX),
+    "max_sessions": (0, INT_MAX),
+    "max_media": (1, INT_MAX),
+    "socket_mode": (0, 4095),
+    # The interpreter, the reactor, the log and one control socket need about twenty.
+    "nofile": (64, INT_MAX),
+    "nice": (-20, 20),
+}
+"""Least and greatest value of the settings that are numbers."""
+
+
+class ControlAddress(NamedTuple):
+    """Where commands are taken.
+
+    ``host`` is the path of a UNIX socket or a numeric address, ``named`` whether the operator
+    asked for it: a default that cannot be had is left out, a named one is an error.
+    """
+
+    kind: str
+    host: str = ""
+    port: int = 0
+    named: bool = True
+
+    @property
+    def text(self) -> str:
+        """As ``-s`` takes it."""
+        if self.kind in INET_KINDS:
+            return f"{self.kind}:{self.host}:{self.port}"
+        return f"{self.kind}:{self.host}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the operator can decide; times are seconds. Raises ConfigError when made.
+
+    ``min_port`` and ``max_port`` are the lowest and the highest RTP port, both even, RTCP being
+    the next one. Zero stands for no limit in ``hold_timeout``, ``max_duration`` and
+    ``max_sessions``. ``asymmetric`` is what parties are until a command says otherwise.
+    """
+
+    control: tuple[ControlAddress, ...]
+    addresses: LocalAddresses
+    min_port: int = 35000
+    max_port: int = 64998
+    sequential: bool = False
+    tos: int = 0xB8
+    send_twice: bool = False
+    ttl: int = 60
+    setup_ttl: int = 60
+    independent_ttl: bool = False
+    hold_timeout: int = 0
+    max_duration: int = 0
+    max_sessions: int = 0
+    max_media: int = 32
+    notify: tuple[str, ...] = ()
+    record_dir: str | None = None
+    spool_dir: str | None = None
+    record_rtcp: bool = True
+    record_pcap: bool = False
+    record_all: bool = False
+    prompt_dirs: tuple[str, ...] = ()
+    fast_path: str = "auto"
+    latching: str = "strict"
+    asymmetric: bool = False
+    overload_protection: bool = False
+    modules: tuple[str, ...] = ()
+    pid_file: str | None = None
+    pid_file_named: bool = False
+    user: str | None = None
+    group: str | None = None
+    socket_mode: int | None = None
+    nofile: int | None = None
+    scheduler: str | None = None
+    nice: int | None = None
+    log_level: str = "WARN"
+    log_facility: str = "DAEMON"
+    chdir: bool = True
+    redirect: bool = True
+    resolve: bool = True
+    foreground: bool = False
+    allow_root: bool = False
+
+    def __post_init__(self) -> None:
+        for name in BOUNDS:
+            _check_bounds(name, getattr(self, name))
+        _check_choice("fast_path", self.fast_path, FAST_PATHS)
+        _check_choice("latching", self.latching, LATCHINGS)
+        _check_choice("log", self.log_level, LOG_LEVELS)
+        _check_choice("log", self.log_facility, LOG_FACILITIES)
+        if self.scheduler is not None:
+            _check_choice("scheduler", self.scheduler, SCHEDULERS)
+        _check_ports(self.min_port, self.max_port)
+        _check_control(self.control, self.foreground)
+        if self.spool_dir is not None and self.record_dir is None:
+            raise ConfigError(
+                f"{spelled('spool_dir')} {self.spool_dir}: a spool directory needs a recording"
+                f" directory, {spelled('record_dir')}"
+            )
+
+
+def _check_bounds(name: str, value: int | None) -> None:
+    least, greatest = BOUNDS[name]
+    if value is None or least <= value <= greatest:
+        return
+    upper = f"to {greatest}" if greatest != INT_MAX else "upwards"
+    raise ConfigError(f"{spelled(name)} {value}: must be a whole number from {least} {upper}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{spelled(name)} {value}: must be one of {', '.join(choices)}")
+
+
+def _check_ports(least: int, greatest: int) -> None:
+    both = f"{spelled('min_port')}, {spelled('max_port')}"
+    if not 0 < least <= greatest:
+        raise ConfigError(
+            f"{both}: no pair of an even port and the next one lies between them"
+            f" (from {least} to {greatest + 1} after rounding)"
+        )
+    if least % 2 or greatest % 2 or greatest > 65534:
+        raise ConfigError(f"{both}: RTP ports are even and at most 65534, not {least}, {greatest}")
+
+
+def _check_control(control: tuple[ControlAddress, ...], foreground: bool) -> None:
+    if not control:
+        raise ConfigError(f"{spelled('control')}: there must be at least one control socket")
+    seen: set[tuple[str, str, int]] = set()
+    for address in control:
+        kind = address.kind
+        _check_choice("control", kind, UNIX_KINDS + INET_KINDS + BARE_KINDS)
+        if kind in ("stdio", "stdioc") and not foreground:
+            raise ConfigError(
+                f"{spelled('control')} {kind}: commands on standard input need"
+                f" {spelled('foreground')}"
+            )
+        # Port 0 stands for any free one, so it may be wanted more than once.
+        place = (_RESOURCES[kind], address.host, address.port)
+        if place in seen and (kind not in INET_KINDS or address.port):
+            raise ConfigError(f"{spelled('control')} {address.text}: given twice")
+        seen.add(place)

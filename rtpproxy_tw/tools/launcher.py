@@ -1,0 +1,271 @@
+"""The program ``rtpproxy-tw``: the original's command line, and the life of its process.
+
+A start has this order: options, fork, limits, log, control sockets, pid file, privileges, root
+directory, standard descriptors; only then the waiting parent is told, so that whoever started
+the program may send commands as soon as it returns.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from rtpproxy_tw.config import Settings
+from rtpproxy_tw.configure import Configured
+from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.options import Message, interpret
+from rtpproxy_tw.switches import CommandLineError, spelled
+from rtpproxy_tw.tools.daemon import (
+    Starter,
+    Terminal,
+    apply_limits,
+    complain,
+    daemonize,
+    drop_privileges,
+    hold_standard_descriptors,
+    leave_terminal,
+)
+from rtpproxy_tw.tools.logs import start_logging
+from rtpproxy_tw.tools.paths import PidFile
+
+PROGRAM = "rtpproxy-tw"
+
+STOP = tuple(
+    getattr(signal, f"SIG{name}") for name in ("TERM", "INT", "PROF", "VTALRM", "XCPU", "XFSZ")
+)
+"""Signals that end the process, sessions and all."""
+
+KEPT = (signal.SIGUSR1, signal.SIGUSR2)
+"""Ended the original as well; here they are kept for later use."""
+
+FATAL = (signal.SIGQUIT, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS)
+"""Signals of which the process is to die, as far as that can be logged before."""
+
+
+class Relay(Protocol):
+    """What is launched."""
+
+    ready: Deferred[None]
+    """Fires when every control socket listens, or fails with ConfigError or CannotListenError."""
+    drained: Deferred[None]
+    """Fires when a relay that takes no new sessions, for whatever reason, has none left."""
+
+    def startService(self) -> object:
+        """Open the control sockets."""
+
+    def stopService(self) -> object:
+        """End all sessions and close everything; a Deferred fires when that is done."""
+
+    def drain(self) -> object:
+        """Take no new sessions from now on."""
+
+    def ignored_signal(self, name: str) -> None:
+        """A signal came that means nothing yet."""
+
+
+Build = Callable[[Settings, Any], Relay]
+"""Makes a relay, wired to a reactor and not yet started. Raises ConfigError."""
+
+
+class Process:
+    """The relay as a process: its start, its signals, its end."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, relay: Relay, settings: Settings, starter: Starter) -> None:
+        self.status = 0
+        """What the process is to exit with."""
+        self._reactor = reactor
+        self._relay = relay
+        self._settings = settings
+        self._starter = starter
+        self._pid_file = PidFile(settings.pid_file, named=settings.pid_file_named)
+        self._stopping = False
+        self._draining = False
+
+    def start(self) -> None:
+        """Start the relay; to be called when the reactor runs."""
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
+        self._relay.drained.addCallback(lambda _: self._end())
+        started: Deferred[object] = maybeDeferred(self._open)
+        started.addCallback(lambda _: self._relay.ready)
+        started.addCallback(self._settle)
+        started.addErrback(self._fail)
+
+    def install_signals(self) -> None:
+        """Take over from the reactor's own handlers, which know TERM and INT only."""
+        for number in STOP:
+            signal.signal(number, self.stop_signal)
+        for number in KEPT:
+            signal.signal(number, self.kept_signal)
+        for number in FATAL:
+            signal.signal(number, self.fatal_signal)
+        signal.signal(signal.SIGHUP, self.hangup_signal)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def stop_signal(self, number: int, frame: FrameType | None) -> None:
+        """Stop; when that is under way already, it hangs, and the process ends here."""
+        if self._stopping:
+            self._pid_file.remove()
+            os._exit(128 + number)
+        self._stopping = True
+        self._reactor.callFromThread(self._stop, signal.Signals(number).name)
+
+    def hangup_signal(self, number: int, frame: FrameType | None) -> None:
+        """Take no new sessions, stop when the last one has ended."""
+        self._reactor.callFromThread(self._drain)
+
+    def kept_signal(self, number: int, frame: FrameType | None) -> None:
+        """Nothing yet."""
+        name = signal.Signals(number).name
+        self._reactor.callFromThread(self._relay.ignored_signal, name)
+
+    def fatal_signal(self, number: int, frame: FrameType | None) -> None:
+        """Log, and die of it after all."""
+        self._log.critical("{signal}: giving up", signal=signal.Signals(number).name)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _open(self) -> None:
+        self._pid_file.check()
+        self._relay.startService()
+
+    def _settle(self, ready: object) -> None:
+        """The rest of the start; raises ConfigError."""
+        settings = self._settings
+        self._pid_file.write()
+        drop_privileges(settings.user, settings.group)
+        if not settings.foreground:
+            if settings.chdir:
+                os.chdir("/")
+            leave_terminal(redirect=settings.redirect)
+        self._log.info("started, process {pid}", pid=os.getpid())
+        self._starter.ready()
+
+    def _fail(self, failure: Failure) -> None:
+        sentence = sentence_of(failure.value)
+        if not isinstance(failure.value, (ConfigError, CannotListenError)):
+            self._log.failure("the relay could not be started", failure)
+        self._log.critical("not started: {sentence}", sentence=sentence)
+        self._starter.failed(sentence)
+        self.status = 1
+        self._end()
+
+    def _stop(self, name: str) -> None:
+        self._log.info("{signal}: stopping", signal=name)
+        self._end()
+
+    def _drain(self) -> None:
+        if self._draining or self._stopping:
+            return
+        self._draining = True
+        self._log.info("SIGHUP: no new sessions; stopping when the last one has ended")
+        self._relay.drain()
+
+    def _end(self) -> None:
+        self._stopping = True
+        # It may be ending already.
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+    def _shut_down(self) -> Deferred[object]:
+        self._stopping = True
+        stopped: Deferred[object] = maybeDeferred(self._relay.stopService)
+        stopped.addErrback(lambda failure: self._log.failure("cannot stop in order", failure))
+        return stopped.addBoth(self._ended)
+
+    def _ended(self, result: object) -> None:
+        self._pid_file.remove()
+        self._starter.failed("it was ended before it was ready")
+        self._log.info("ended")
+
+
+def sentence_of(error: BaseException | None) -> str:
+    """What to tell the operator of ``error``."""
+    match error:
+        case CannotListenError(interface=None, port=path, socketError=why):
+            return f"cannot listen on {os.fsdecode(path)}: {why}"
+        case CannotListenError(interface=host, port=port, socketError=why):
+            return f"cannot listen on {host or '*'}, port {port}: {why}"
+        case _:
+            return str(error) or repr(error)
+
+
+def refuse_root(settings: Settings) -> str | None:
+    """As the original: root takes no commands over UDP. Raises ConfigError.
+
+    Returns a warning where there is something to say to a root who may go on.
+    """
+    if os.geteuid() or settings.user is not None or settings.allow_root:
+        return None
+    advice = f"use {spelled('user')} to run as another user, or {spelled('allow_root')}"
+    if any(address.kind in ("udp", "udp6") for address in settings.control):
+        raise ConfigError(f"running as root with commands taken over UDP is refused; {advice}")
+    return f"running as root is not recommended; {advice}"
+
+
+def launch(configured: Configured, build: Build | None = None) -> int:
+    """Run a relay until it is told to end. Returns the process's exit status.
+
+    A daemon's parent does not return from here. Raises ConfigError.
+    """
+    settings, notes = configured
+    warning = refuse_root(settings)
+    if warning is not None:
+        complain(warning)
+    starter: Starter = Terminal() if settings.foreground else daemonize()
+    try:
+        start_logging(settings)
+        apply_limits(settings)
+        for note in notes:
+            Process._log.warn("{note}", note=note)
+        return run(settings, starter, build)
+    except ConfigError as error:
+        starter.failed(str(error))
+        return 1
+
+
+def run(settings: Settings, starter: Starter, build: Build | None = None) -> int:
+    """Run the reactor with a relay in it. Raises ConfigError where that cannot be built."""
+    # Only here, and after the fork: importing it opens descriptors.
+    from twisted.internet import reactor
+
+    if build is None:
+        from rtpproxy_tw import tap
+
+        build = tap.build
+    process = Process(reactor, build(settings, reactor), settings, starter)
+    reactor.callWhenRunning(process.install_signals)
+    reactor.callWhenRunning(process.start)
+    reactor.run()
+    return process.status
+
+
+def main(arguments: Sequence[str] | None = None, build: Build | None = None) -> int:
+    """The program; returns its exit status."""
+    hold_standard_descriptors()
+    try:
+        wanted = interpret(sys.argv[1:] if arguments is None else arguments, PROGRAM)
+        if isinstance(wanted, Message):
+            print(wanted.text, flush=True)
+            return 0
+        return launch(wanted, build)
+    except CommandLineError as error:
+        complain(f"{error}\nTry: {PROGRAM} --help")
+    except (ConfigError, BrokenPipeError) as error:
+        complain(str(error))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Where the log goes: standard error in the foreground, else the system's log.
+
+Neither a missing nor a stuck system log may hold up media, so messages are sent to it without
+waiting; those it does not take are counted, and the count is told when it takes messages again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import syslog
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsText,
+    globalLogBeginner,
+)
+from zope.interface import implementer
+
+from rtpproxy_tw.config import Settings
+
+IDENT = "rtpproxy"
+"""The original's name, by which logs are sorted."""
+
+DEV_LOG = "/dev/log"
+RETRY_AFTER = 5.0
+"""Seconds until a system log that is not there is looked for again."""
+MAX_OCTETS = 4096
+"""Of one message; longer ones are cut."""
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_LEVELS = {
+    "DBUG": LogLevel.debug,
+    "INFO": LogLevel.info,
+    "WARN": LogLevel.warn,
+    "ERR": LogLevel.error,
+    "CRIT": LogLevel.critical,
+}
+_NAMES = {level: name for name, level in _LEVELS.items()}
+_PRIORITIES = {
+    "DBUG": syslog.LOG_DEBUG,
+    "INFO": syslog.LOG_INFO,
+    "WARN": syslog.LOG_WARNING,
+    "ERR": syslog.LOG_ERR,
+    "CRIT": syslog.LOG_CRIT,
+}
+
+
+def start_logging(settings: Settings) -> None:
+    """Send the log where ``settings`` want it."""
+    observers: list[ILogObserver] = []
+    if settings.foreground or not settings.redirect:
+        observers.append(StreamObserver(sys.stderr))
+    if not settings.foreground:
+        observers.append(SyslogObserver(getattr(syslog, f"LOG_{settings.log_facility}")))
+    predicate = LogLevelFilterPredicate(_LEVELS[settings.log_level])
+    globalLogBeginner.beginLoggingTo(
+        [FilteringLogObserver(observer, [predicate]) for observer in observers],
+        redirectStandardIO=False,
+    )
+
+
+def lines_of(event: LogEvent) -> list[str]:
+    """The event's text, tracebacks included, without control characters."""
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    return ["".join(map(_visible, line)) for line in text.splitlines() if line]
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() or character == "\t" else ascii(character)[1:-1]
+
+
+def _level_of(event: LogEvent) -> str:
+    return _NAMES.get(event.get("log_level", LogLevel.info), "INFO")
+
+
+@implementer(ILogObserver)
+class StreamObserver:
+    """Writes ``TIME LEVEL NAMESPACE: TEXT`` lines; a stream that fails is no reason to stop."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def __call__(self, event: LogEvent) -> None:
+        if self._stream is None:
+            return
+        at = event.get("log_time", 0.0)
+        clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03}"
+        start = f"{clock} {_level_of(event)} {event.get('log_namespace', '-')}: "
+        try:
+            self._stream.write("".join(f"{start}{line}\n" for line in lines_of(event)))
+            self._stream.flush()
+        except (OSError, ValueError):
+            # The terminal is gone, or the file is full.
+            pass
+
+
+@implementer(ILogObserver)
+class SyslogObserver:
+    """Sends messages to the system's log in the format of RFC 3164, never waiting for it."""
+
+    def __init__(
+        self,
+        facility: int,
+        path: str = DEV_LOG,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._facility = facility
+        self._path = path
+        self._monotonic = monotonic
+        self._socket: socket.socket | None = None
+        self._retry_at = 0.0
+        self._lost = 0
+
+    def __call__(self, event: LogEvent) -> None:
+        at = time.localtime(event.get("log_time", 0.0))
+        level = _level_of(event)
+        for line in lines_of(event):
+            self._log_line(at, _PRIORITIES[level], f"{level}: {line}")
+
+    def _log_line(self, at: time.struct_time, priority: int, line: str) -> None:
+        if self._lost:
+            notice = f"WARN: {self._lost} messages could not be logged"
+            if not self._send(at, syslog.LOG_WARNING, notice):
+                self._lost += 1
+                return
+            self._lost = 0
+        if not self._send(at, priority, line):
+            self._lost += 1
+
+    def _send(self, at: time.struct_time, priority: int, line: str) -> bool:
+        date = f"{_MONTHS[at.tm_mon - 1]} {at.tm_mday:2} {time.strftime('%H:%M:%S', at)}"
+        text = f"<{self._facility | priority}>{date} {IDENT}[{os.getpid()}]: {line}"
+        datagram = text.encode(errors="backslashreplace")[:MAX_OCTETS]
+        # Twice, since the first may only tell that the log was restarted.
+        for _ in range(2):
+            if self._socket is None and not self._connect():
+                return False
+            assert self._socket is not None
+            try:
+                self._socket.send(datagram)
+            except BlockingIOError:
+                return False
+            except OSError:
+                self._socket.close()
+                self._socket = None
+            else:
+                return True
+        return False
+
+    def _connect(self) -> bool:
+        if self._monotonic() < self._retry_at:
+            return False
+        new = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        new.setblocking(False)
+        if new.connect_ex(self._path):
+            new.close()
+            self._retry_at = self._monotonic() + RETRY_AFTER
+            return False
+        self._socket = new
+        return True
