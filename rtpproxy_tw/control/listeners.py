@@ -14,11 +14,17 @@ from twisted.internet.endpoints import (
     TCP4ServerEndpoint,
     UNIXServerEndpoint,
 )
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 
+from rtpproxy_tw.addresses import family_of
+
 BACKLOG = 32
 """Connections the kernel keeps until they are accepted, as in the original."""
+
+LONGEST = 65_535
+"""Octets; so that a datagram that is too long is seen to be."""
 
 SYSTEMD_FD = 3
 """The first descriptor that systemd passes (sd_listen_fds)."""
@@ -86,18 +92,17 @@ def stream(endpoint: IStreamServerEndpoint, factory: Factory) -> Callable[[], ob
 def datagrams(
     reactor: Any, protocol: DatagramProtocol, host: str, port: int
 ) -> Callable[[], object]:
-    """How to open a UDP socket; an IPv6 one takes IPv6 only."""
-    if ":" not in host:
-        return lambda: reactor.listenUDP(port, protocol, interface=host, maxPacketSize=65535)
+    """How to open a UDP socket."""
 
-    def adopt() -> object:
-        bound = six(socket.SOCK_DGRAM, host, port)
+    def listen() -> object:
         try:
-            return reactor.adoptDatagramPort(bound.fileno(), socket.AF_INET6, protocol, 65535)
-        finally:
-            bound.close()  # the reactor has a descriptor of its own
+            made = bound(socket.SOCK_DGRAM, host, port)
+        except OSError as error:
+            raise CannotListenError(host, port, error) from error
+        with made:  # the reactor takes a descriptor of its own
+            return reactor.adoptDatagramPort(made.fileno(), made.family, protocol, LONGEST)
 
-    return adopt
+    return listen
 
 
 def tcp(reactor: Any, host: str, port: int) -> IStreamServerEndpoint:
@@ -105,9 +110,9 @@ def tcp(reactor: Any, host: str, port: int) -> IStreamServerEndpoint:
     if ":" not in host:
         endpoint: IStreamServerEndpoint = TCP4ServerEndpoint(reactor, port, BACKLOG, host)
         return endpoint
-    with six(socket.SOCK_STREAM, host, port) as bound:
-        bound.listen(BACKLOG)
-        return adopted(reactor, os.dup(bound.fileno()), socket.AF_INET6)
+    with bound(socket.SOCK_STREAM, host, port) as made:
+        made.listen(BACKLOG)
+        return adopted(reactor, os.dup(made.fileno()), socket.AF_INET6)
 
 
 def unix(reactor: Any, path: str, mode: int) -> IStreamServerEndpoint:
@@ -132,11 +137,16 @@ def adopted(reactor: Any, fd: int, family: int) -> IStreamServerEndpoint:
     return endpoint
 
 
-def six(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
-    """A bound IPv6 socket that leaves IPv4 alone. Raises OSError."""
-    made = socket.socket(socket.AF_INET6, kind | socket.SOCK_NONBLOCK)
+def bound(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    """A non-blocking socket bound to numeric ``host``; an IPv6 one leaves IPv4 alone.
+
+    Raises OSError, having closed what it opened.
+    """
+    family = family_of(host)
+    made = socket.socket(family, kind | socket.SOCK_NONBLOCK)
     try:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind is socket.SOCK_STREAM:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
