@@ -11,7 +11,7 @@ from tests.e2e.relay import FIRST_MEDIA_PORT, LAST_MEDIA_PORT
 MARGIN = 0.1
 """Seconds within which the test process notices what has happened."""
 
-AT_ONCE = 5
+AT_ONCE = 10
 """So many first packets may go before the answer reaches the relay and be lost for it."""
 
 LEARNING = 25

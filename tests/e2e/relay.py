@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
+from tests.e2e import loopback
 from tests.e2e.process import Process, wait_until
 
 CONTROL_PORT = 22222
@@ -32,7 +33,10 @@ def command_line() -> list[str]:
 
 
 class Relay(Process):
-    """A relay at ``host``, with a UDP control socket there besides those in ``controls``."""
+    """A relay at ``host``, with a UDP control socket there besides those in ``controls``.
+
+    ``program`` is what to start instead of :func:`command_line`.
+    """
 
     def __init__(
         self,
@@ -40,13 +44,15 @@ class Relay(Process):
         folder: Path,
         controls: Sequence[str] = (),
         options: Sequence[str] = (),
+        program: Sequence[str] | None = None,
     ) -> None:
+        assert not loopback.is_bound((host, CONTROL_PORT)), "another relay is there"
         self.host = host
         self.control = f"udp:{host}:{CONTROL_PORT}"
         sockets = [word for name in (self.control, *controls) for word in ("-s", name)]
         media = ["-l", host, "-m", str(FIRST_MEDIA_PORT), "-M", str(LAST_MEDIA_PORT)]
         super().__init__(
-            [*command_line(), "-f", "-F", *sockets, *media, "-d", "DBUG", *options],
+            [*(program or command_line()), "-f", "-F", *sockets, *media, "-d", "DBUG", *options],
             folder / f"relay-{host}.log",
         )
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e import loopback
 from tests.e2e.calls import Call, run_calls, run_to_the_end
-from tests.e2e.checks import LEARNING, assert_heard, assert_silent_from, assert_told
+from tests.e2e.checks import AT_ONCE, LEARNING, assert_heard, assert_silent_from, assert_told
 from tests.e2e.kamailio import Kamailio
 from tests.e2e.phone import Phone
 from tests.e2e.relay import Relay
@@ -100,7 +100,7 @@ def test_a_private_address_in_the_callers_sdp_does_not_matter(
         [callee.describe()],
     ) as call:
         ended = run_to_the_end(call)
-    lost_first = LEARNING if trusting else 5
+    lost_first = LEARNING if trusting else AT_ONCE
     for listener, talker in ((caller, callee), (callee, caller)):
         assert_told(listener, loopback.RELAY)
         assert_heard(listener, talker, ended, lost_first=lost_first)

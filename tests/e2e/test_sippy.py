@@ -160,7 +160,7 @@ def test_sippys_listener_is_told_of_a_session_that_fell_silent(
         "unix": f"unix:{tmp_path / 'notify'}",
     }[kind]
     with (
-        Relay(loopback.RELAY, tmp_path, options=["-n", notify, "-T", "1"]) as relay,
+        Relay(loopback.OTHER_RELAY, tmp_path, options=["-n", notify, "-T", "1"]) as relay,
         Sippy(tmp_path, relay.control, caller, callee, notify) as sippy,
     ):
         assert sippy.expect("online", 10)["tnot"] is True
