@@ -290,6 +290,16 @@ def test_a_timeout_target_is_taken_replaced_and_cleared() -> None:
     assert made.notify is None
 
 
+def test_a_to_tag_in_the_place_of_a_notify_socket_is_still_one() -> None:
+    """Kamailio up to 5.7 sends seven words on re-INVITEs; the callee's must not make a session."""
+    bench = Bench(notify=("/n",))
+    bench.do(Update("c", "f;1", None, F))
+    bench.do(Lookup("c", "f;1", "t;1", T))
+    broken = NotifyTarget("f;1", b"tcp:127.0.0.10:9999")
+    assert bench.do(Update("c", "t;1", None, T, notify=broken)) == at(40002)
+    assert len(bench.registry) == 1
+
+
 def test_a_timeout_target_without_any_configured_is_e75() -> None:
     """And changes nothing."""
     bench = Bench()

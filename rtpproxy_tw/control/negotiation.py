@@ -80,7 +80,7 @@ class Negotiator:
             raise CommandError(
                 75, f"notify socket {command.notify.socket!r} given, but started without -n"
             )
-        found = self._registry.find(command.call_id, command.from_tag, command.to_tag)
+        found = self._find(command)
         chosen = self._locals.chosen(command.options)
         if found is None:
             session = self._create(command, chosen)
@@ -104,6 +104,14 @@ class Negotiator:
         party = found.leg.opposite
         answered = self._look_up(party, command.options, chosen, command.remote)
         return self.with_subs(answered, command.subs, party)
+
+    def _find(self, command: Update) -> Match | None:
+        found = self._registry.find(command.call_id, command.from_tag, command.to_tag)
+        if found is None and command.to_tag is None and command.notify is not None:
+            # Kamailio up to 5.7 joins the notify socket and its tag into one word, so that the
+            # to-tag stands where a socket should: still the same call, here of its callee.
+            return self._registry.find(command.call_id, command.from_tag, command.notify.socket)
+        return found
 
     def _look_up(
         self, party: Leg, options: MediaOptions, chosen: LocalAddress | None, remote: Remote
