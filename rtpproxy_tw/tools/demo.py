@@ -36,8 +36,8 @@ GOOD, BAD, STOPPED = 0, 1, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status is 0 where both parties heard each other well."""
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     demo = Demo(seconds=options.seconds, as_json=options.json, plain=options.plain)
     try:
         return demo.run(options.control)

@@ -58,9 +58,11 @@ def line(report: Report) -> str:
     """The call in one line of WIDTH columns at most."""
     ways = []
     for arrow, (_, _, figures) in zip(("->", "<-"), report.directions, strict=True):
-        median = _ms(figures.delay.median if figures.delay else None, 2)
-        ways.append(f"{arrow} {figures.arrived} of {figures.sent}, {figures.lost} lost, {median}")
-    return f"{report.elapsed:4.0f} s  {'   '.join(ways)}"
+        ways.append(
+            f"{arrow} {figures.arrived}/{figures.sent}, {figures.lost} lost,"
+            f" {_delay(figures.delay, 0)}"
+        )
+    return f"{report.elapsed:4.0f} s  {'  '.join(ways)}"
 
 
 def parties(report: Report) -> list[str]:
@@ -137,7 +139,9 @@ def _row(label: str, cells: list[str]) -> str:
 
 
 def _ms(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f} ms"
+    if value is None:
+        return "-"
+    return f"{value:.{digits if value < 100 else 0}f} ms"
 
 
 def _delay(delay: Delay | None, index: int) -> str:
