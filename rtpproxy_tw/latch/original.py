@@ -6,8 +6,8 @@ no address known        the first source becomes the address, for good: it is *l
 address, not latched    any source is taken; it becomes the address if it is another one. Outside
                         an update window that latches and remembers SSRC and sequence number
 latched                 another source is taken only with RTP: of any SSRC inside an update
-                        window, else of the remembered SSRC and a sequence number within 536 of
-                        the remembered one. With nothing remembered, never
+                        window, else of the remembered SSRC and a sequence number up to 536
+                        ahead of the remembered one. With nothing remembered, never
 ======================  =========================================================================
 
 An update window is the 10 s after a command that names a party whose address was known already.
@@ -26,8 +26,8 @@ from rtpproxy_tw.rtp import Header, peek
 UPDATE_WINDOW = 10.0
 """Seconds."""
 
-NEIGHBOURHOOD = 536
-"""How far apart sequence numbers of one stream may be, without regard to their wrapping."""
+REACH = 536
+"""How far ahead of the remembered sequence number the same stream may be."""
 
 REFRESH = 1.0
 """Seconds after which the remembered sequence number is brought up to date."""
@@ -37,6 +37,7 @@ class RtpproxyLatch(Latch):
     """``component`` is 1 for RTP, 2 for RTCP, which has neither SSRC nor sequence number."""
 
     __slots__ = (
+        "_asymmetric",
         "_before",
         "_current",
         "_current_ssrc",
@@ -51,9 +52,10 @@ class RtpproxyLatch(Latch):
     )
 
     def __init__(self, component: int) -> None:
+        self._asymmetric = False
+        self._latched = False
         super().__init__()
         self._rtp = component == 1
-        self._latched = False
         self._learned = False
         self._before: Address | None = None
         """The latched address that a command replaced."""
@@ -77,6 +79,16 @@ class RtpproxyLatch(Latch):
             return LatchState.LATCHED
         return LatchState.PROVISIONAL if self._learned else LatchState.EXPECTING
 
+    @property
+    def asymmetric(self) -> bool:
+        """The party does not send from where it receives; to say so latches, for good."""
+        return self._asymmetric
+
+    @asymmetric.setter
+    def asymmetric(self, is_so: bool) -> None:
+        self._asymmetric = is_so
+        self._latched |= is_so
+
     def signal(self, address: Address, now: float) -> None:
         """A command gave the party's address."""
         self.signalled = address
@@ -87,8 +99,6 @@ class RtpproxyLatch(Latch):
             if self._latched:
                 self._before = self.remote
             self.remote = self.source = address
-        if self.asymmetric:
-            self._latched = True
 
     def complete(self, now: float) -> None:
         """Changes nothing here."""
@@ -111,7 +121,8 @@ class RtpproxyLatch(Latch):
         """RTCP is where RTP was heard, next port, unless it is at that host already."""
         host, port = rtp
         known = self.remote
-        # An asymmetric party's RTP may come from any port of its host: nothing is learned by it.
+        # An asymmetric party's RTP may come from any port of its host: nothing is learned by it
+        # but where no address was known, and then RTCP has none either, or has learned its own.
         if port == 65535 or (known is not None and (known[0] == host or self.asymmetric)):
             return
         self.remote = self.source = (host, port + 1)
@@ -127,7 +138,6 @@ class RtpproxyLatch(Latch):
         elif self.asymmetric:
             if source[0] != self.remote[0]:
                 return False
-            self._latched = True
             if source != self.source:
                 self.source = source
         elif source == self.remote:
@@ -163,8 +173,8 @@ class RtpproxyLatch(Latch):
         if self._ssrc is None or header is None:
             return False
         if not self._open(now):
-            distance = abs(header.sequence - self._sequence)
-            if header.ssrc != self._ssrc or distance > NEIGHBOURHOOD:
+            ahead = (header.sequence - self._sequence) & 0xFFFF
+            if header.ssrc != self._ssrc or ahead > REACH:
                 return False
         self._sequence, self._refreshed = header.sequence, now
         return True
