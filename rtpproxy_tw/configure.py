@@ -77,6 +77,11 @@ class _Chosen:
         """Its last value."""
         return next(reversed(self.texts(name)), None)
 
+    def word(self, name: str, default: str) -> str:
+        """Its last value, or what it is by default."""
+        text = self.text(name)
+        return default if text is None else text
+
     def flag(self, name: str) -> bool:
         """Whether it was given."""
         return bool(self.all(name))
@@ -138,8 +143,8 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         record_pcap=chosen.flag("record_pcap"),
         record_all=chosen.flag("record_all"),
         prompt_dirs=tuple(path("prompt_dir", text) for text in chosen.texts("prompt_dir")),
-        fast_path=chosen.text("fast_path") or "auto",
-        latching=chosen.text("latching") or "strict",
+        fast_path=chosen.word("fast_path", "auto"),
+        latching=chosen.word("latching", "strict"),
         asymmetric=chosen.flag("force_asymmetric") or not symmetric,
         overload_protection=chosen.flag("overload_prot"),
         modules=modules,
@@ -184,8 +189,8 @@ def _control(chosen: _Chosen, host: Host) -> tuple[ControlAddress, ...]:
 
 def _ports(chosen: _Chosen) -> tuple[int, int]:
     """The lowest and the highest RTP port, such that both and the ports after them are inside."""
-    least = port_number("min_port", chosen.text("min_port") or MIN_PORT)
-    greatest = port_number("max_port", chosen.text("max_port") or MAX_PORT)
+    least = port_number("min_port", chosen.word("min_port", MIN_PORT))
+    greatest = port_number("max_port", chosen.word("max_port", MAX_PORT))
     return least + least % 2, greatest - (1 if greatest % 2 else 2)
 
 

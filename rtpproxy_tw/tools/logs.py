@@ -126,6 +126,12 @@ class SyslogObserver:
         for line in lines_of(event):
             self._log_line(at, _PRIORITIES[level], f"{level}: {line}")
 
+    def close(self) -> None:
+        """Let go of the system's log; the next message finds it again."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+
     def _log_line(self, at: time.struct_time, priority: int, line: str) -> None:
         if self._lost:
             notice = f"WARN: {self._lost} messages could not be logged"
@@ -150,8 +156,7 @@ class SyslogObserver:
             except BlockingIOError:
                 return False
             except OSError:
-                self._socket.close()
-                self._socket = None
+                self.close()
             else:
                 return True
         return False
