@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from rtpproxy_tw.config_file import from_toml
 from rtpproxy_tw.config_print import to_toml
 from rtpproxy_tw.configure import configure
 from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.switches import SWITCHES, spelled
 from tests.configuring import DEFAULT_SOCKET, FakeHost, notes, settings
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_no_options_give_the_originals_defaults() -> None:
@@ -318,6 +322,21 @@ def test_keys_of_the_file_are_the_long_names_of_the_options() -> None:
         "-s udp:127.0.0.1:1 -s unix:/a -l 10.0.0.1=198.51.100.1 -m 40000 -2 -T 30 -u root:daemon"
         " -w 384"
     )
+
+
+def test_the_example_in_the_documentation_can_be_read() -> None:
+    text = (ROOT / "docs" / "running.rst").read_text(encoding="utf-8")
+    block = text.partition(".. code-block:: toml\n\n")[2].partition("\nModules\n")[0]
+    lines = [line for line in block.splitlines() if line.startswith("    ")]
+    found = from_toml(textwrap.dedent("\n".join(lines)))
+    assert found.modules == ("acct_csv",)
+    assert configure(found.given, FakeHost()).settings.socket_mode == 0o660
+
+
+def test_every_option_is_documented() -> None:
+    text = (ROOT / "docs" / "running.rst").read_text(encoding="utf-8")
+    for name, switch in SWITCHES.items():
+        assert f"``-{switch.short}``" in text or spelled(name).rpartition("/")[2] in text, name
 
 
 @pytest.mark.parametrize(
