@@ -64,11 +64,11 @@ class Demo:
                 verdict = judge(report)
         except NoAnswer as error:
             where = f" at {url.text}" if url else ""
-            verdict = Verdict(False, f"No relay answers{where}: {error}.")
+            verdict = Verdict(False, _sentence(f"No relay answers{where}: {error}"))
         except Refused as error:
-            verdict = Verdict(False, f"The relay refuses the call: {error}.")
+            verdict = Verdict(False, _sentence(f"The relay refuses the call: {error}"))
         except OSError as error:
-            verdict = Verdict(False, f"The phones cannot call from here: {error}.")
+            verdict = Verdict(False, _sentence(f"The phones cannot call from here: {error}"))
         self._conclude(report, verdict, url if verdict.good else None, own=own)
         return GOOD if verdict.good else BAD
 
@@ -126,6 +126,11 @@ def as_dict(report: Report, verdict: Verdict) -> dict[str, object]:
         ],
         "queries": list(report.queries),
     }
+
+
+def _sentence(text: str) -> str:
+    """With a full stop, unless it ends with lines of a program's output."""
+    return text if "\n" in text or text.endswith(".") else f"{text}."
 
 
 def _wrapped(text: str) -> list[str]:

@@ -192,8 +192,8 @@ def test_the_original_is_judged_by_the_same_call() -> None:
     verdict = judge(report)
     assert verdict.good, verdict.text
     # It believes any source at once; only what it sends to a phone that has not spoken is lost.
-    assert report.to_callee.held_back <= 1
-    assert report.to_caller.held_back <= 1
+    assert report.to_callee.held_back <= 2
+    assert report.to_caller.held_back <= 2
 
 
 def test_a_call_that_is_left_early_is_deleted(default_socket: Path) -> None:
