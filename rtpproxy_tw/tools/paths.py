@@ -86,7 +86,8 @@ def own_socket(path: str, user: str | None, group: str | None, mode: int | None)
         os.chown(path, uid, gid)
         os.chmod(path, SOCKET_MODE if group is None or mode is None else mode)
     except (OSError, KeyError) as error:
-        raise ConfigError(f"{path}: cannot set owner and mode of the socket: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot set owner and mode of the socket: {why}") from error
 
 
 class PidFile:
