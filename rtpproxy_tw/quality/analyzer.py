@@ -1,12 +1,162 @@
-"""RTP statistics of one stream, as the original counts them (RFC 3550 sections 6.4, A.1, A.8)."""
+"""RTP statistics of one stream, as the original counts them (RFC 3550 sections 6.4, A.1, A.3).
+
+Sequence numbers are followed in *runs*. A run is one SSRC counting upwards without a break; its
+numbers are extended beyond 16 bits, and it has a lowest and a highest one. A new SSRC, a step of
+more than MAX_STEP, and a marked packet with a lower number (a sender that began anew) each start
+another. Sent is what the runs span, received is how many different numbers came.
+
+Kept from the original, because its figures are compared with ours: the extension survives a
+change of the SSRC, so the second packet of an SSRC that appears after a wrap starts a run of its
+own; and once a wrap has happened, a number below the run's first is not counted at all.
+
+Not kept: the original mistakes a number from just before zero, coming late into a run that began
+just after, for one far ahead (about 65 000 ahead, or 2**32). Here it counts below the lowest.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 
+from rtpproxy_tw.quality.jitter import CLOCK_RATES, Jitter, SourceJitter
+from rtpproxy_tw.rtp import peek
+
+MAX_STEP = 536
+"""Numbers further than this from the highest one are not of its run."""
+
+NEAR_WRAP = 65000
+"""A number above this may be from before a wrap, and one so much lower is from after it."""
+
+JUST_STARTED = 65500
+"""A zero that follows a number below this is no wrap; the timestamps may have been reset."""
+
+_CYCLE = 1 << 16
+_LAST = _CYCLE - 1
+
+_WINDOW = (1 << MAX_STEP + _CYCLE - NEAR_WRAP) - 1
+"""One bit for each number a late packet may have: the highest and what is below it."""
+
+
+@dataclass(slots=True, eq=False)
 class Analyzer:
-    """What one party's RTP tells: sent, received, lost, duplicate, jitter."""
+    """What one party's RTP tells. Made at its first packet; the attributes are for reading."""
 
-    __slots__ = ()
+    received: int = 0
+    """How many different packets came."""
+    duplicates: int = 0
+    """How many came again."""
+    errors: int = 0
+    """How many datagrams are not RTP."""
+    ssrc: int | None = None
+    """The last heard, None before any."""
+    ssrc_changes: int = 0
+    """How often it was another than before, the first one included."""
+    payload_type: int | None = None
+    """The last heard, None before any."""
+    _earlier: int = 0
+    """What earlier runs span."""
+    _offset: int = 0
+    """What wraps have added to sequence numbers."""
+    _lowest: int = 0
+    _highest: int = -1
+    _seen: int = 0
+    """Bit n: the number n below the highest has come."""
+    _jitter: Jitter = field(default_factory=Jitter)
+    _source: SourceJitter = field(default_factory=SourceJitter)
+
+    @property
+    def sent(self) -> int:
+        """How many packets the party must have sent."""
+        return self._earlier + self._highest - self._lowest + 1
+
+    @property
+    def lost(self) -> int:
+        """How many of them have not come; shrinks when a late one does."""
+        return self.sent - self.received
+
+    @property
+    def jitter_last(self) -> float:
+        """Interarrival jitter now, in timestamp ticks (of the newest SSRC that has any)."""
+        return self._jitter.last
+
+    @property
+    def jitter_max(self) -> float:
+        """The largest it has been, in timestamp ticks."""
+        return self._jitter.peak
+
+    @property
+    def jitter_mean(self) -> float:
+        """Its mean over all samples, in timestamp ticks."""
+        return self._jitter.mean
 
     def heard(self, datagram: bytes, now: float) -> None:
-        """Take one datagram into account; ``now`` is monotonic seconds."""
+        """Take one datagram into account; ``now`` is monotonic seconds. Raises nothing."""
+        header = peek(datagram)
+        if header is None:
+            self.errors += 1
+            return
+        payload_type, sequence, timestamp, ssrc, marker, _, _ = header
+        self.payload_type = payload_type
+        reset = False
+        if ssrc != self.ssrc:
+            self._change(ssrc)
+            self._restart(sequence)
+        else:
+            number = sequence + self._offset
+            if number == self._highest + 1:
+                self._highest = number
+                self._seen = (self._seen << 1 | 1) & _WINDOW
+                self.received += 1
+            else:
+                reset = self._place(number, sequence, marker)
+        clock_rate = CLOCK_RATES.get(payload_type)
+        if clock_rate is not None:
+            self._source.heard(timestamp, now, clock_rate, reset)
+
+    def _change(self, ssrc: int) -> None:
+        self.ssrc = ssrc
+        self.ssrc_changes += 1
+        self._source = self._jitter.source(ssrc)
+
+    def _restart(self, number: int) -> None:
+        self._earlier = self.sent
+        self._lowest = self._highest = number
+        self._seen = 1
+        self.received += 1
+
+    def _place(self, number: int, sequence: int, marker: bool) -> bool:
+        """Count a packet that is not the next one; True where its timestamp may be reset."""
+        highest = self._highest
+        low_half = highest & _LAST
+        if marker and number < highest and low_half != _LAST:
+            self._restart(number)
+            return True
+        reset = number == 0 and low_half < JUST_STARTED
+        if low_half < MAX_STEP and sequence > NEAR_WRAP:
+            number = highest - low_half - _CYCLE + sequence
+        elif highest > NEAR_WRAP and number < highest - NEAR_WRAP:
+            self._offset += _CYCLE
+            number += _CYCLE
+        elif abs(number - highest) > MAX_STEP:
+            self._restart(number)
+            return reset
+        self._mark(number)
+        return reset
+
+    def _mark(self, number: int) -> None:
+        """Count ``number``, which is within the window, unless it has come before."""
+        ahead = number - self._highest
+        if ahead > 0:
+            self._highest = number
+            self._seen = (self._seen << ahead | 1) & _WINDOW
+            self.received += 1
+            return
+        bit = 1 << -ahead
+        if self._seen & bit:
+            self.duplicates += 1
+            return
+        self._seen |= bit
+        if number < self._lowest:
+            if self._offset:
+                return
+            self._lowest = number
+        self.received += 1

@@ -1,0 +1,148 @@
+"""Interarrival jitter of one stream, as the original measures it (RFC 3550 sections 6.4.1, A.8).
+
+The filter runs per SSRC, and only for payload types whose clock is known without the SDP. What
+would say nothing about the network is no sample: a timestamp heard a moment ago (a
+retransmission, or the event packets of RFC 4733, which share one), the first packet after a
+sequence reset, a timestamp that jumps against the time elapsed.
+
+One departure: when a source changes to a payload type with another clock, the original subtracts
+arrival times in different units and reports the uptime of the machine. Such a packet is no
+sample here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+CLOCK_RATES = {
+    0: 8000,  # PCMU
+    3: 8000,  # GSM
+    4: 8000,  # G723
+    5: 8000,  # DVI4
+    6: 16000,  # DVI4
+    7: 8000,  # LPC
+    8: 8000,  # PCMA
+    9: 8000,  # G722: sampled at 16 kHz, but RFC 3551 section 4.5.2 keeps an old mistake
+    10: 44100,  # L16, two channels
+    11: 44100,  # L16
+    12: 8000,  # QCELP
+    13: 8000,  # CN
+    14: 90000,  # MPA
+    15: 8000,  # G728
+    16: 11025,  # DVI4
+    17: 22050,  # DVI4
+    18: 8000,  # G729
+}
+"""Hz by static payload type (RFC 3551 table 4); the original measures no video."""
+
+SOURCES_KEPT = 10
+"""Further ones push out the oldest, so that changing the SSRC per packet costs no memory."""
+
+TIMESTAMPS_KEPT = 10
+"""How far back a repeated timestamp is recognised, in packets."""
+
+GAIN = 1 / 16
+"""Of the filter (RFC 3550 section 6.4.1)."""
+
+STEP_BACK = 50
+STEP_FORWARD = 1024
+"""A timestamp step larger than so many times the elapsed time is a jump of the sender's clock."""
+
+_CYCLE = 1 << 32
+
+
+@dataclass(slots=True, eq=False)
+class SourceJitter:
+    """The filter for one SSRC. ``last``, ``peak`` and ``total`` are in timestamp ticks."""
+
+    last: float = 0.0
+    """The filter's output now."""
+    peak: float = 0.0
+    total: float = 0.0
+    """The sum of its output over ``samples``."""
+    samples: int = 0
+    _recent: deque[int] = field(default_factory=lambda: deque(maxlen=TIMESTAMPS_KEPT))
+    _clock_rate: int = 0
+    _ticks: int = 0
+    """When the packet before came, in ticks of its clock."""
+    _timestamp: int = 0
+
+    def heard(self, timestamp: int, now: float, clock_rate: int, reset: bool) -> None:
+        """A packet stamped ``timestamp`` came at ``now`` (seconds); ``clock_rate`` is in Hz.
+
+        ``reset``: the sequence numbers began anew with it, so its timestamp may have, too.
+        """
+        ticks = int(now * clock_rate)
+        if timestamp in self._recent:
+            if self.samples:
+                return
+        else:
+            self._recent.append(timestamp)
+            if clock_rate == self._clock_rate and not reset:
+                self._sample(ticks - self._ticks, timestamp - self._timestamp)
+        self._clock_rate = clock_rate
+        self._ticks = ticks
+        self._timestamp = timestamp
+
+    def _sample(self, elapsed: int, step: int) -> None:
+        if step < -_CYCLE // 2:
+            step += _CYCLE
+        elif elapsed and not -STEP_BACK * abs(elapsed) <= step <= STEP_FORWARD * abs(elapsed):
+            return
+        self.last += (abs(elapsed - step) - self.last) * GAIN
+        self.total += self.last
+        self.samples += 1
+        if self.last > self.peak:
+            self.peak = self.last
+
+
+@dataclass(slots=True, eq=False)
+class Jitter:
+    """The jitter of all sources a stream has had; 0 until one of them has two packets."""
+
+    _sources: dict[int, SourceJitter] = field(default_factory=dict)
+    _peak: float = 0.0
+    """This and the next two: of the sources pushed out."""
+    _total: float = 0.0
+    _samples: int = 0
+
+    def source(self, ssrc: int) -> SourceJitter:
+        """The filter of ``ssrc``, a new one where it is unknown or forgotten."""
+        found = self._sources.get(ssrc)
+        if found is None:
+            if len(self._sources) == SOURCES_KEPT:
+                self._forget(next(iter(self._sources)))
+            found = self._sources[ssrc] = SourceJitter()
+        return found
+
+    def _forget(self, ssrc: int) -> None:
+        gone = self._sources.pop(ssrc)
+        self._peak = max(self._peak, gone.peak)
+        self._total += gone.total
+        self._samples += gone.samples
+
+    def _measured(self) -> list[SourceJitter]:
+        """The sources kept that have samples, newest first."""
+        return [source for source in reversed(self._sources.values()) if source.samples]
+
+    @property
+    def last(self) -> float:
+        """The filter's output for the newest source, in timestamp ticks."""
+        measured = self._measured()
+        return measured[0].last if measured else 0.0
+
+    @property
+    def peak(self) -> float:
+        """Its largest output for any source, in timestamp ticks."""
+        measured = self._measured()
+        return max(self._peak, *(source.peak for source in measured)) if measured else 0.0
+
+    @property
+    def mean(self) -> float:
+        """The mean of its output over all samples of all sources, in timestamp ticks."""
+        measured = self._measured()
+        if not measured:
+            return 0.0
+        total = sum((source.total for source in measured), self._total)
+        return total / sum((source.samples for source in measured), self._samples)
