@@ -13,6 +13,7 @@ from rtpproxy_tw.tools.hearing import Delay, Figures
 WIDTH = 80
 
 _BAR = 50
+_HEIGHT = 14
 _LABEL, _COLUMN = 26, 22
 
 
@@ -131,7 +132,9 @@ class Live(Silent):
 def screen_for(out: TextIO, *, plain: bool) -> Silent:
     """Live on a terminal that can do it, unless ``plain``."""
     able = out.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "")
-    return Live(out) if able and not plain else Plain(out)
+    # What has scrolled out of sight cannot be painted over.
+    high = shutil.get_terminal_size((WIDTH, 24)).lines > _HEIGHT
+    return Live(out) if able and high and not plain else Plain(out)
 
 
 def _row(label: str, cells: list[str]) -> str:

@@ -3,7 +3,8 @@
 Each phone signals a private address that is not its own. On a relay that takes media on all
 addresses of this machine the call asks for a loopback address: what the relay sends to the
 pretended addresses before it has learned the real ones then cannot leave the machine, because
-the kernel lets nothing out that comes from a loopback address.
+the kernel lets nothing out that comes from a loopback address. A relay with an address of its own
+sends them a packet or two, as in any such call.
 """
 
 from __future__ import annotations

@@ -160,13 +160,20 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    "term, plain, kind",
-    [("xterm", False, Live), ("xterm", True, Plain), ("dumb", False, Plain), ("", False, Plain)],
+    "term, lines, plain, kind",
+    [
+        ("xterm", 24, False, Live),
+        ("xterm", 24, True, Plain),
+        ("xterm", len(block(GOOD)), False, Plain),
+        ("dumb", 24, False, Plain),
+        ("", 24, False, Plain),
+    ],
 )
 def test_only_a_terminal_that_can_do_it_is_painted_on(
-    monkeypatch: pytest.MonkeyPatch, term: str, plain: bool, kind: type
+    monkeypatch: pytest.MonkeyPatch, term: str, lines: int, plain: bool, kind: type
 ) -> None:
     monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("LINES", str(lines))
     assert type(screen_for(Terminal(), plain=plain)) is kind
 
 
