@@ -52,18 +52,19 @@ class Contest:
     def chooses(self, candidate: Candidate, now: float) -> bool:
         """Whether ``candidate``, just heard, is to be believed, nobody being so yet.
 
-        At once if it is alone (the former source is nobody's rival). Otherwise ``CONTEST``
-        seconds after the first one was ready: the best score, then the most packets, then the
-        first one heard.
+        At once if it is alone. Otherwise ``CONTEST`` seconds after the first one was ready: the
+        best score, then the most packets, then the first one heard. The former source need not
+        wait, and makes nobody wait who has a better score.
         """
         if not candidate.eligible:
             return False
+        score = self.score(candidate)
         rivals = [
             each
             for each in self.candidates.alive(now, CONTEST)
-            if each is not candidate and each.source != self._former
+            if each is not candidate and (each.source != self._former or self.score(each) >= score)
         ]
-        if not rivals:
+        if not rivals or candidate.source == self._former:
             return True
         if self.decision is None or now - self.decision > STALE:
             self.decision = now + CONTEST

@@ -188,8 +188,10 @@ class StrictLatch(Latch):
                 return self._contend(source, datagram, now)
             case Rank.HOST:
                 accepted = True
-            case Rank.FOREIGN if self._rank is not Rank.HOST or self._lapsed(now):
+            case Rank.FOREIGN if self._rank is not Rank.HOST:
                 accepted = self._compete(source, datagram, now)
+            case Rank.FOREIGN if not self._confirmed:
+                accepted = self._compete(source, datagram, now) and self._lapsed(now)
             case _:
                 accepted = False
         if not accepted:
@@ -213,8 +215,7 @@ class StrictLatch(Latch):
             # Its last packets may cross with the first ones from the new place.
             return False
         known = self._contest is not None and source in self._contest.candidates
-        heard = self._note(source, datagram, now)
-        confirmed = heard is not None and heard.run >= CONFIRMED_BY
+        confirmed = self._confirms(source, datagram, now)
         if confirmed or not known or self._lapsed(now):
             self._believe(source, Rank.HOST, now)
             self._confirmed = confirmed
@@ -228,9 +229,7 @@ class StrictLatch(Latch):
         if self._rank is Rank.NEVER:
             self._persist(source, datagram, now)
         elif not self.settled:
-            heard = self._note(source, datagram, now)
-            if self._rank is Rank.HOST and heard is not None and heard.run >= CONFIRMED_BY:
-                self._confirmed = True
+            self._confirmed |= self._confirms(source, datagram, now)
         return True
 
     def _persist(self, source: Address, datagram: bytes, now: float) -> None:
@@ -238,12 +237,17 @@ class StrictLatch(Latch):
         if self.remote not in (None, source) and now - self._changed >= FALL_BACK:
             self.remote = source
         rank = self._rank_of(source)
+        confirmed = True
         if rank is Rank.FOREIGN:
             anew = self._compete(source, datagram, now)
+        elif rank is Rank.HOST:
+            confirmed = self._confirms(source, datagram, now)
+            anew = now >= self._open_until
         else:
-            anew = rank is Rank.EXACT or (rank is Rank.HOST and now >= self._open_until)
+            anew = rank is Rank.EXACT
         if anew:
             self._believe(source, rank, now)
+            self._confirmed = confirmed
 
     def _same_host(self, source: Address, signalled: Address, now: float) -> bool:
         """An asymmetric party: the port it sends from says nothing about where it receives."""
@@ -295,6 +299,11 @@ class StrictLatch(Latch):
             candidate.hear(datagram, now, self.payload_types)
         return candidate
 
+    def _confirms(self, source: Address, datagram: bytes, now: float) -> bool:
+        """Note a datagram from the signalled host; whether its port is the right one for sure."""
+        heard = self._note(source, datagram, now)
+        return heard is not None and heard.run >= CONFIRMED_BY
+
     def _compete(self, source: Address, datagram: bytes, now: float) -> bool:
         """Note a foreign datagram; whether its source is believed now."""
         candidate = self._note(source, datagram, now)
@@ -321,7 +330,7 @@ class StrictLatch(Latch):
                 self._sample_at = now
         # Assigned even if equal: a new object tells the caller that it is believed anew.
         self.source = source
-        if self._rank is Rank.NEVER and self._completed:
+        if self._rank is Rank.NEVER and self._completed and source != self._former:
             self._open_until = max(self._open_until, now + SETUP_WINDOW)
         self.remote = self.source
         self.last_heard = now
