@@ -8,11 +8,19 @@ from typing import Any
 from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
 
-from rtpproxy_tw.config import ControlAddress, Settings
+from rtpproxy_tw.configuration.settings import ControlAddress, Settings
 from rtpproxy_tw.control.datagrams import Datagrams
 from rtpproxy_tw.control.factories import LinesFactory, OneShotFactory
 from rtpproxy_tw.control.framing import Lines
-from rtpproxy_tw.control.listeners import Listener, Stdio, datagrams, stream, systemd, tcp, unix
+from rtpproxy_tw.control.listeners import (
+    ControlEndpoint,
+    Listener,
+    Stdio,
+    datagrams,
+    stream,
+    systemd,
+    tcp,
+)
 from rtpproxy_tw.control.responder import Responder
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.tools.paths import claim_socket_path, own_socket
@@ -60,7 +68,8 @@ class ControlSockets:
                 made = factory(responder=self._responder, kind=kind, clock=reactor)
                 mode = self._mode()
                 return Listener(
-                    stream(unix(reactor, host, mode), made), lambda _: self._own(host, mode)
+                    stream(ControlEndpoint(reactor, host, mode), made),
+                    lambda _: self._own(host, mode),
                 )
             case "tcp" | "tcp6":
                 return Listener(stream(tcp(reactor, host, port), self._lines(kind)))

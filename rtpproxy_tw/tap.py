@@ -18,7 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rtpproxy_tw.capacity import capacity
-from rtpproxy_tw.config import Settings
+from rtpproxy_tw.configuration.options import Options
+from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.control.dispatcher import Dispatcher
 from rtpproxy_tw.control.listeners import Listener, Stdio
 from rtpproxy_tw.control.locals import LocalChooser
@@ -32,7 +33,6 @@ from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.media.udpport import MediaPort, bind_media
 from rtpproxy_tw.media.userspace import UserspacePlane
-from rtpproxy_tw.options import Options
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.spool import Writer
 from rtpproxy_tw.registry import SessionRegistry
@@ -204,6 +204,8 @@ def makeService(options: Options) -> IService:
     """What ``twistd rtpproxy`` runs."""
     from twisted.internet import reactor
 
+    for note in options.notes:
+        RelayService.log.warn("{note}", note=note)
     relay = build(options.settings, reactor)
     UnderTwistd(relay, reactor).setServiceParent(relay)
     return relay

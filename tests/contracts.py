@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import pytest
+from zope.interface import implementer
 
 from rtpproxy_tw.addresses import Address, LocalAddress
 from rtpproxy_tw.errors import AddressUnusable, NoPortsLeft
-from rtpproxy_tw.interfaces import IMediaPlane
+from rtpproxy_tw.interfaces import IMediaPlane, ITap
 from rtpproxy_tw.latch import latch_factory
 from rtpproxy_tw.session import Leg, Session, SessionKey, Stream, new_session
 from tests.conftest import LoggedFailures
@@ -69,6 +70,7 @@ def session(number: int = 1) -> Session:
     return made
 
 
+@implementer(ITap)
 class Broken:
     """A tap with a bug."""
 

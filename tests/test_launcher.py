@@ -18,12 +18,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.testing import MemoryReactorClock
 
-from rtpproxy_tw.config import ControlAddress, Settings
+from rtpproxy_tw.configuration.options import version
+from rtpproxy_tw.configuration.settings import ControlAddress, Settings
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.options import version
 from rtpproxy_tw.tools import launcher
 from rtpproxy_tw.tools.launcher import Process, main, refuse_root, sentence_of
-from tests.configuring import settings
+from tests.configuration.configuring import settings
 from tests.conftest import LoggedFailures
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
 from rtpproxy_tw.addresses import LocalAddress, LocalAddresses
-from rtpproxy_tw.config import ControlAddress, Settings
+from rtpproxy_tw.configuration.settings import ControlAddress, Settings
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.tap import RelayService, build
 from tests.contracts import rtp
@@ -41,7 +41,7 @@ class Running:
 
     def ports(self) -> list[int]:
         """The ports of the TCP and UDP control sockets, in the order configured."""
-        listening = [listener.listening.result for listener in self.relay.listeners]
+        listening: list[Any] = [listener.listening.result for listener in self.relay.listeners]
         return [port.getHost().port for port in listening if hasattr(port.getHost(), "port")]
 
     def ask(self, client: socket.socket, command: bytes) -> bytes:
@@ -240,3 +240,23 @@ def test_the_mode_of_control_sockets_lets_the_group_in_and_nobody_else(
     running = Running(Settings(control=control, addresses=HERE))
     started.append(running)
     assert os.stat(tmp_path / "s").st_mode & 0o777 == 0o660
+
+
+def test_a_path_that_somebody_else_took_over_is_not_removed_at_the_end(tmp_path: Path) -> None:
+    """A successor's live socket stays."""
+    path = tmp_path / "s"
+    running = Running(Settings(control=(ControlAddress("unix", str(path)),), addresses=HERE))
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX) as successor:
+        successor.bind(str(path))
+        running.stop()
+        assert path.exists()
+
+
+def test_an_own_path_is_removed_at_the_end(tmp_path: Path) -> None:
+    """Nothing is left lying about."""
+    path = tmp_path / "s"
+    running = Running(Settings(control=(ControlAddress("unix", str(path)),), addresses=HERE))
+    assert path.exists()
+    running.stop()
+    assert not path.exists()

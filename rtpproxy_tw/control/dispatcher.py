@@ -37,6 +37,7 @@ from rtpproxy_tw.session import (
 )
 from rtpproxy_tw.statistics import Totals
 
+
 def unknown(call_id: str) -> CommandError:
     """E50: clients ask for sessions long gone as a matter of course."""
     return CommandError(50, f"no session of call {call_id!r} matches the tags")

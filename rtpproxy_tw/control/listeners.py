@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet import tcp as tcp_module
+from twisted.internet import unix
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import (
     AdoptedStreamServerEndpoint,
@@ -17,6 +20,7 @@ from twisted.internet.endpoints import (
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.python.failure import Failure
 
 from rtpproxy_tw.addresses import family_of
 
@@ -115,10 +119,55 @@ def tcp(reactor: Any, host: str, port: int) -> IStreamServerEndpoint:
         return adopted(reactor, os.dup(made.fileno()), socket.AF_INET6)
 
 
-def unix(reactor: Any, path: str, mode: int) -> IStreamServerEndpoint:
-    """An endpoint at ``path`` with permission bits ``mode``."""
-    endpoint: IStreamServerEndpoint = UNIXServerEndpoint(reactor, path, BACKLOG, mode)
-    return endpoint
+class UnixPort(unix.Port):
+    """A listening UNIX socket that removes its path at the end only while that is still its own.
+
+    Twisted's removes whatever has the name by then, be it the live socket of a successor, and
+    fails where the directory is not ours to write to any more.
+    """
+
+    def __init__(self, path: str, factory: Factory, mode: int, reactor: Any) -> None:
+        super().__init__(os.fsencode(path), factory, BACKLOG, mode, reactor)
+        self._path = path
+        self._identity: tuple[int, int] | None = None
+
+    def startListening(self) -> None:
+        """Bind and listen. Raises CannotListenError."""
+        super().startListening()
+        self._identity = _identity(self._path)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """The end; what the base class's own does, but for the path."""
+        if self._identity is not None and _identity(self._path) == self._identity:
+            with suppress(OSError):
+                os.unlink(self._path)
+        tcp_module.Port.connectionLost(self, reason)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class ControlEndpoint(UNIXServerEndpoint):
+    """A UNIX endpoint whose port is a :class:`UnixPort`."""
+
+    def __init__(self, reactor: Any, path: str, mode: int) -> None:
+        super().__init__(reactor, path, BACKLOG, mode)
+        self._open = lambda factory: UnixPort(path, factory, mode, reactor)
+
+    def listen(self, protocolFactory: Factory) -> Deferred[IListeningPort]:
+        """Listen; fails with CannotListenError."""
+
+        def listen() -> IListeningPort:
+            port: IListeningPort = self._open(protocolFactory)
+            port.startListening()
+            return port
+
+        return maybeDeferred(listen)
 
 
 def systemd(reactor: Any) -> IStreamServerEndpoint:

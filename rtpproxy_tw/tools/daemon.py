@@ -13,9 +13,9 @@ from typing import NoReturn, Protocol
 
 from twisted.logger import Logger
 
-from rtpproxy_tw.config import Settings
+from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.switches import spelled
 
 _READY = b"ready\n"
 

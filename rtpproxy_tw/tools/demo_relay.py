@@ -9,8 +9,8 @@ import time
 from contextlib import ExitStack
 from types import TracebackType
 
+from rtpproxy_tw.configuration.host import Host
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.host import Host
 from rtpproxy_tw.tools.control_client import ControlUrl, NoAnswer, control_of
 
 COMMAND = (sys.executable, "-m", "rtpproxy_tw.tools.launcher", "-f")

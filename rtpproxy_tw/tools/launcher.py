@@ -20,11 +20,11 @@ from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rtpproxy_tw.config import Settings
-from rtpproxy_tw.configure import Configured
+from rtpproxy_tw.configuration.configure import Configured
+from rtpproxy_tw.configuration.options import Message, interpret
+from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.configuration.switches import CommandLineError, spelled
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.options import Message, interpret
-from rtpproxy_tw.switches import CommandLineError, spelled
 from rtpproxy_tw.tools.daemon import (
     Starter,
     Terminal,

@@ -25,7 +25,7 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-from rtpproxy_tw.config import Settings
+from rtpproxy_tw.configuration.settings import Settings
 
 IDENT = "rtpproxy"
 """The original's name, by which logs are sorted."""

@@ -12,8 +12,8 @@ import struct
 
 from twisted.logger import Logger
 
+from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.switches import spelled
 
 SOCKET_MODE = 0o660
 """Who may write to a UNIX socket may give commands, so others may not."""

@@ -48,7 +48,7 @@ class FakePeer:
 
     def received(self) -> list[tuple[bytes, Address]]:
         """Find what was sent to us and take it away."""
-        got = []
+        got: list[tuple[bytes, Address]] = []
         for local, port in self.bench.host.ports.items():
             got += [(datagram, local) for datagram, to in port.sent if to == self.address]
             port.sent = [(datagram, to) for datagram, to in port.sent if to != self.address]
@@ -63,7 +63,7 @@ class FakeBench:
     def __init__(self) -> None:
         self.host = FakeHost()
         self.relay = Relay(lambda: 0.0, Totals())
-        self.plane = UserspacePlane(
+        self.plane: IMediaPlane = UserspacePlane(
             listen=self.host.listen, pools=pools(self.low), relay=self.relay, tos=0xB8
         )
         self._next = 5000
@@ -73,7 +73,7 @@ class FakeBench:
         port = self.host.ports.get(to)
         if port is None:
             return
-        real = getattr(port, "real", None)
+        real: Any = getattr(port, "real", None)
         if real is None:
             real = MediaPort(OneDatagram(to), port.protocol, None)  # type: ignore[arg-type]
             real.connected = True
@@ -121,7 +121,7 @@ class TestFakePlane(MediaPlaneContract):
     """On fakes."""
 
     @pytest.fixture
-    def bench(self) -> FakeBench:  # type: ignore[override]  # nothing to tear down
+    def bench(self) -> FakeBench:
         """See MediaPlaneContract."""
         return FakeBench()
 
@@ -144,7 +144,7 @@ class RealPeer:
 
     def received(self) -> list[tuple[bytes, Address]]:
         """Everything that has arrived."""
-        got = []
+        got: list[tuple[bytes, Address]] = []
         while True:
             try:
                 datagram, source = self.socket.recvfrom(65535)
@@ -163,7 +163,7 @@ class RealBench:
         self.open: list[socket.socket] = []
         self.ports: dict[Address, MediaPort] = {}
         self.relay = Relay(self.reactor.seconds, Totals())
-        self.plane = UserspacePlane(
+        self.plane: IMediaPlane = UserspacePlane(
             listen=self.listen, pools=pools(self.low), relay=self.relay, tos=0xB8
         )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rtpproxy_tw.host import Host
+from rtpproxy_tw.configuration.host import Host
 from rtpproxy_tw.tools import demo, demo_relay
 from rtpproxy_tw.tools.control_client import Control, ControlUrl, NoAnswer, control_of, read_url
 from rtpproxy_tw.tools.demo_call import Call
@@ -92,7 +92,7 @@ def test_a_relay_that_is_there_is_used_and_left_alone(
 def test_ctrl_c_ends_the_call_and_the_relay(default_socket: Path, tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from rtpproxy_tw.host import Host\n"
+        "from rtpproxy_tw.configuration.host import Host\n"
         "from rtpproxy_tw.tools import demo, demo_relay\n"
         f"Host.default_socket = lambda self: {str(default_socket)!r}\n"
         f"demo_relay.COMMAND = {demo_relay.COMMAND!r}\n"

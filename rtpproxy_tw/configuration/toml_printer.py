@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from rtpproxy_tw.addresses import LocalAddress, LocalAddresses
-from rtpproxy_tw.config import Settings
+from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtpproxy_tw.switches import (
+from rtpproxy_tw.configuration.switches import (
     INFORMATIVE,
     SECTIONS,
     SWITCHES,

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rtpproxy_tw import modules_file
+from rtpproxy_tw.configuration import modules_file
+from rtpproxy_tw.configuration.listen import cut
+from rtpproxy_tw.configuration.switches import SWITCHES, Given, Switch, Takes
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.listen import cut
-from rtpproxy_tw.switches import SWITCHES, Given, Switch, Takes
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -7,7 +7,9 @@ import re
 import socket
 from typing import NamedTuple
 
-from rtpproxy_tw.config import (
+from rtpproxy_tw.configuration.host import Host
+from rtpproxy_tw.configuration.listen import Resolve, numeric_host
+from rtpproxy_tw.configuration.settings import (
     BARE_KINDS,
     CC_SELF,
     INET_KINDS,
@@ -17,10 +19,8 @@ from rtpproxy_tw.config import (
     UNIX_KINDS,
     ControlAddress,
 )
+from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.host import Host
-from rtpproxy_tw.listen import Resolve, numeric_host
-from rtpproxy_tw.switches import spelled
 
 CONTROL_PORT = 22222
 """The original's default port for commands over TCP and UDP."""

@@ -9,14 +9,14 @@ from typing import ClassVar, NamedTuple
 
 from twisted.python import usage
 
-from rtpproxy_tw.config import Settings
-from rtpproxy_tw.config_print import to_toml
-from rtpproxy_tw.configure import Configured, configure
+from rtpproxy_tw.configuration.configure import Configured, configure
+from rtpproxy_tw.configuration.host import Host
+from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.configuration.switches import INFORMATIVE, SWITCHES, Takes, read_arguments
+from rtpproxy_tw.configuration.switches import usage as usage_text
+from rtpproxy_tw.configuration.toml_printer import to_toml
 from rtpproxy_tw.control.features import BASE, FEATURES
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.host import Host
-from rtpproxy_tw.switches import INFORMATIVE, SWITCHES, Takes, read_arguments
-from rtpproxy_tw.switches import usage as usage_text
 
 CLOCK = "CLOCK_MONOTONIC"
 """What Python's and so Twisted's monotonic time is made of on Linux."""

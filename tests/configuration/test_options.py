@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from twisted.python import usage
 
-from rtpproxy_tw.config_file import from_toml
-from rtpproxy_tw.configure import Configured
+from rtpproxy_tw.configuration.configure import Configured
+from rtpproxy_tw.configuration.host import Host, make_private, runtime_directory
+from rtpproxy_tw.configuration.options import Message, Options, interpret, version
+from rtpproxy_tw.configuration.switches import SWITCHES, spelled
+from rtpproxy_tw.configuration.toml_reader import from_toml
 from rtpproxy_tw.control.features import FEATURES
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.host import Host, make_private, runtime_directory
-from rtpproxy_tw.options import Message, Options, interpret, version
-from rtpproxy_tw.switches import SWITCHES, spelled
-from tests.configuring import FakeHost, settings
+from tests.configuration.configuring import FakeHost, settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def asked(*arguments: str) -> Message | Configured:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from rtpproxy_tw.addresses import LocalAddress, LocalAddresses, canonical, family_of
-from rtpproxy_tw.config import MAX_LISTEN
+from rtpproxy_tw.configuration.settings import MAX_LISTEN
+from rtpproxy_tw.configuration.switches import Given, spelled
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.switches import Given, spelled
 
 Resolve = Callable[[str, int], str]
 """Turns a name into a numeric address of that family; raises OSError or ValueError."""

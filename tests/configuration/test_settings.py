@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpproxy_tw.addresses import LocalAddress, LocalAddresses
-from rtpproxy_tw.config import INT_MAX, ControlAddress, Settings
-from rtpproxy_tw.config_file import from_toml
-from rtpproxy_tw.config_print import to_toml
-from rtpproxy_tw.configure import configure
+from rtpproxy_tw.configuration.configure import configure
+from rtpproxy_tw.configuration.settings import INT_MAX, ControlAddress, Settings
+from rtpproxy_tw.configuration.switches import SWITCHES, spelled
+from rtpproxy_tw.configuration.toml_printer import to_toml
+from rtpproxy_tw.configuration.toml_reader import from_toml
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.switches import SWITCHES, spelled
-from tests.configuring import DEFAULT_SOCKET, FakeHost, notes, settings
+from tests.configuration.configuring import DEFAULT_SOCKET, FakeHost, notes, settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_no_options_give_the_originals_defaults() -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rtpproxy_tw.addresses import LocalAddresses
+from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.switches import spelled
 
 UNIX_KINDS = ("unix", "cunix")
 INET_KINDS = ("tcp", "tcp6", "udp", "udp6")

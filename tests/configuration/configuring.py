@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import socket
 
-from rtpproxy_tw.config import Settings
-from rtpproxy_tw.configure import configure
-from rtpproxy_tw.host import Host
-from rtpproxy_tw.switches import read_arguments
+from rtpproxy_tw.configuration.configure import configure
+from rtpproxy_tw.configuration.host import Host
+from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.configuration.switches import read_arguments
 
 DEFAULT_SOCKET = "/run/test/rtpproxy.sock"
 

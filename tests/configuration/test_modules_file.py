@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtpproxy_tw.configuration.modules_file import (
+    MAX_DEPTH,
+    MODULES,
+    Tree,
+    of_file,
+    of_file_name,
+    parse,
+)
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.modules_file import MAX_DEPTH, MODULES, Tree, of_file, of_file_name, parse
 
 
 @pytest.mark.parametrize(

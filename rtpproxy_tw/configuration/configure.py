@@ -6,14 +6,18 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rtpproxy_tw.addresses import LocalAddresses
-from rtpproxy_tw.config import MAX_NOTIFY, MAX_NOTIFY_WILDCARDS, ControlAddress, Settings
-from rtpproxy_tw.config_file import read_file
-from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.host import PID_FILE, Host
-from rtpproxy_tw.listen import advertised, local_addresses
-from rtpproxy_tw.modules_file import of_file_name
-from rtpproxy_tw.switches import Given, spelled
-from rtpproxy_tw.values import (
+from rtpproxy_tw.configuration.host import PID_FILE, Host
+from rtpproxy_tw.configuration.listen import advertised, local_addresses
+from rtpproxy_tw.configuration.modules_file import of_file_name
+from rtpproxy_tw.configuration.settings import (
+    MAX_NOTIFY,
+    MAX_NOTIFY_WILDCARDS,
+    ControlAddress,
+    Settings,
+)
+from rtpproxy_tw.configuration.switches import Given, spelled
+from rtpproxy_tw.configuration.toml_reader import read_file
+from rtpproxy_tw.configuration.values import (
     Account,
     LogTarget,
     account,
@@ -25,6 +29,7 @@ from rtpproxy_tw.values import (
     port_number,
     whole_number,
 )
+from rtpproxy_tw.errors import ConfigError
 
 MIN_PORT = "35000"
 MAX_PORT = "65000"

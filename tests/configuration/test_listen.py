@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpproxy_tw.addresses import LocalAddress, LocalAddresses
+from rtpproxy_tw.configuration.listen import advertised, local_addresses
+from rtpproxy_tw.configuration.switches import Given
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.listen import advertised, local_addresses
-from rtpproxy_tw.switches import Given
-from tests.configuring import FakeHost, settings
+from tests.configuration.configuring import FakeHost, settings
 
 
 def locals_of(line: str) -> LocalAddresses:

@@ -1,0 +1,1 @@
+"""What the operator decides, from the command line and files to one checked value."""
