@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from rtpproxy_tw.addresses import Address
-from rtpproxy_tw.latch import Latch
+from rtpproxy_tw.latch import Latch, StrictLatch
 from tests.datagrams import SENDER_REPORT, rtp
 
 RTP, RTCP = 1, 2
@@ -97,3 +97,17 @@ class Stage:
                 passed[index] += self.hear(source)
                 self.now += gap / len(sources)
         return passed
+
+
+def strict(component: int, signalled: Address | None, *, loopback: bool = False) -> Stage:
+    """A strict latch on its stage."""
+    latch = StrictLatch(component)
+    latch.loopback = loopback
+    return Stage(latch, component, signalled)
+
+
+def asymmetric(component: int, signalled: Address | None) -> Stage:
+    """A party that does not send from where it receives."""
+    latch = StrictLatch(component)
+    latch.asymmetric = True
+    return Stage(latch, component, signalled)
