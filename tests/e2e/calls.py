@@ -12,9 +12,6 @@ from tests.e2e.phone import Phone
 from tests.e2e.process import wait_until
 from tests.e2e.sip import Message, Sipp
 
-AFTERWARDS = 0.3
-"""Seconds for which the phones speak on after the call, so that a relay that still relays shows."""
-
 
 class Call:
     """One call over ``proxy`` from ``caller`` to ``callee``, each with a SIPp scenario.
@@ -125,7 +122,10 @@ class Call:
 def run_calls(
     calls: Sequence[Call], until: Callable[[], bool] | None = None, timeout: float = 30
 ) -> None:
-    """Let the calls go on until ``until()``, or until they are over and a little longer."""
+    """Let the calls go on until ``until()``, or until they are over.
+
+    In that case the phones speak on for a while, so that a relay that still relays shows.
+    """
     endpoints = [endpoint for call in calls for endpoint in call.endpoints]
 
     def turn() -> None:
@@ -134,7 +134,7 @@ def run_calls(
 
     media.run(endpoints, until or (lambda: all(call.over for call in calls)), timeout, turn)
     if until is None:
-        media.run_for(endpoints, AFTERWARDS)
+        media.speak_on(endpoints)
 
 
 def run_to_the_end(call: Call) -> float:

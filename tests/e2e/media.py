@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +13,10 @@ from rtpproxy_tw.addresses import Address
 
 FRAME = 0.02
 """Seconds of speech in a packet."""
+
+_SO_TIMESTAMP = 29
+"""Linux's option for the time of arrival, which the socket module does not name. Our own clock
+would tell when this process was next allowed to run."""
 
 _TURN = 0.004
 """Seconds from one look around to the next."""
@@ -24,7 +28,7 @@ _RTCP_EVERY = 10
 
 
 class Heard(NamedTuple):
-    """One datagram that arrived: wall-clock time, source, bytes."""
+    """One datagram: wall-clock time at which the kernel took it in, source, bytes."""
 
     when: float
     source: Address
@@ -66,6 +70,7 @@ class Endpoint:
     def _bound(self, port: int) -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 1)
         sock.bind((self.host, port))
         return sock
 
@@ -94,10 +99,11 @@ class Endpoint:
         for sock, ear in ((self.rtp, self.heard), (self.rtcp, self.heard_rtcp)):
             while True:
                 try:
-                    datagram, source = sock.recvfrom(2048)
+                    datagram, stamps, _, source = sock.recvmsg(2048, 64)
                 except BlockingIOError:
                     break
-                ear.append(Heard(time.time(), source, datagram))
+                seconds, microseconds = struct.unpack("@ll", stamps[0][2])
+                ear.append(Heard(seconds + microseconds / 1e6, source, datagram))
 
 
 def rtp_packet(ssrc: int, number: int) -> bytes:
@@ -136,6 +142,16 @@ def run(
             endpoint.speak(now)
             endpoint.listen()
         time.sleep(_TURN)
+
+
+def speak_on(endpoints: Sequence[Endpoint], packets: int = 10) -> None:
+    """Let ``endpoints`` go on until each that speaks has sent so many packets more."""
+    goals = [
+        (endpoint, len(endpoint.sent) + packets)
+        for endpoint in endpoints
+        if endpoint.target is not None and not endpoint.muted
+    ]
+    run(endpoints, lambda: all(len(one.sent) >= goal for one, goal in goals), 30)
 
 
 def run_for(endpoints: Iterable[Endpoint], seconds: float) -> None:

@@ -23,6 +23,7 @@ def phones() -> Iterator[tuple[Phone, Phone]]:
     listener, talker = Phone(loopback.CALLER), Phone(loopback.CALLEE)
     ear, mouth = listener.endpoints[0], talker.endpoints[0]
     mouth.sent = [(number * 0.02, rtp_packet(7, number)) for number in range(150)]
+    ear.sent = [(number * 0.02, b"") for number in range(150)]
     mouth.sent_rtcp = [(0.0, sender_report(7, 0))]
     ear.heard = [Heard(when, RELAY, packet) for when, packet in mouth.sent[:100]]
     ear.heard_rtcp = [Heard(0.0, (RELAY[0], RELAY[1] + 1), sender_report(7, 0))]
@@ -58,7 +59,7 @@ def a_late_start(heard: list[Heard]) -> None:
 
 
 def an_early_end(heard: list[Heard]) -> None:
-    del heard[-20:]
+    del heard[-30:]
 
 
 def no_end(heard: list[Heard]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e import loopback
 from tests.e2e.calls import Call, run_calls, run_to_the_end
-from tests.e2e.checks import AT_ONCE, LEARNING, assert_heard, assert_silent_from, assert_told
+from tests.e2e.checks import AT_ONCE, LEARNING, assert_heard, assert_told, longest_pause
 from tests.e2e.kamailio import Kamailio
 from tests.e2e.phone import Phone
 from tests.e2e.relay import Relay
@@ -100,10 +100,10 @@ def test_a_private_address_in_the_callers_sdp_does_not_matter(
         [callee.describe()],
     ) as call:
         ended = run_to_the_end(call)
-    lost_first = LEARNING if trusting else AT_ONCE
+    relayed_from = LEARNING if trusting else AT_ONCE
     for listener, talker in ((caller, callee), (callee, caller)):
         assert_told(listener, loopback.RELAY)
-        assert_heard(listener, talker, ended, lost_first=lost_first)
+        assert_heard(listener, talker, ended, relayed_from=relayed_from)
 
 
 @pytest.mark.parametrize("how", ["sendonly", "inactive", "null"])
@@ -130,17 +130,12 @@ def test_a_held_call_goes_on_at_the_same_ports(stage: Stage, tmp_path: Path, how
         length=0.6,
     ) as call:
         ended = run_to_the_end(call)
-        offers = [message for message in call.caller_messages() if message.method == "INVITE"]
-    held, resumed = (
-        next(message.when for message in offers if f"CSeq: {number} INVITE" in message.text)
-        for number in (2, 3)
-    )
     for listener, talker in ((caller, callee), (callee, caller)):
         assert_told(listener, loopback.RELAY)
         assert_heard(listener, talker, ended)
-    assert_silent_from(caller.endpoints[0], held, resumed)
-    music = sum(held < heard.when < resumed for heard in callee.endpoints[0].heard)
-    assert (music < 10) if how == "inactive" else (music > 20)
+    assert longest_pause(callee.endpoints[0]) > 0.3
+    # Music on hold: the party that holds may speak unless it says otherwise.
+    assert (longest_pause(caller.endpoints[0]) > 0.3) == (how == "inactive")
 
 
 def test_the_callee_may_move_to_other_ports_and_hang_up(stage: Stage, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import loopback, media
-from tests.e2e.calls import AFTERWARDS
 from tests.e2e.checks import assert_heard
 from tests.e2e.phone import Phone
 from tests.e2e.relay import CONTROL_PORT, Relay
@@ -150,7 +149,7 @@ def test_a_call_over_tcp_relays_and_its_counters_can_be_read(
     ended = time.time()
     for phone in phones:
         phone.start()
-    media.run_for(endpoints, AFTERWARDS)
+    media.speak_on(endpoints)
     assert_heard(caller, callee, ended)
     assert_heard(callee, caller, ended)
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.e2e import loopback, media
-from tests.e2e.calls import AFTERWARDS
 from tests.e2e.checks import assert_heard, assert_told
 from tests.e2e.media import Endpoint
 from tests.e2e.phone import Phone
@@ -139,7 +138,7 @@ def test_a_sippy_session_relays_until_it_is_deleted(
         wait_until(lambda: stage.relay.count_sessions() == 0, "the session is deleted")
         ended = time.time()
         mute(endpoints, False)
-        media.run_for(endpoints, AFTERWARDS)
+        media.speak_on(endpoints)
         wait_until(lambda: sippy.do("heartbeat") == 0, "the client has heard of it")
         sippy.tell("end")
         wait_until(lambda: not sippy.running, "the client has ended")
