@@ -124,10 +124,10 @@ class Dispatcher:
 
     def _play(self, command: Play) -> Reply:
         found = self._find(command.call_id, command.from_tag, command.to_tag)
-        if command.count == 0:
-            return Number(0)
         if command.codecs is None and not found.leg.codecs:
             raise CommandError(35, "P with codecs 'session', but the party has no codec list")
+        if command.count == 0:
+            return Number(0)
         raise CommandError(60, f"prompt {command.prompt!r} cannot be played: no prompts yet")
 
     def _record(self, command: Record) -> Reply:
