@@ -11,6 +11,9 @@ from rtpproxy_tw.tools.hearing import Figures
 TOLERABLE = 0.01
 """Share of lost packets that nobody hears (G.711 with concealment)."""
 
+SLOW = 50.0
+"""Milliseconds; the playout buffers of many phones drop what comes later than that."""
+
 _ACCEPTED = 1
 """In the relay's answer to Q: the packets it took from the party that asks."""
 
@@ -95,9 +98,14 @@ def _praise(report: Report) -> str:
     else:
         since = "From the very first one"
     first, second = (f"{way.arrived} of {way.arrived + way.lost}" for way in ways)
-    medians = [figures.delay.median for figures in ways if figures.delay]
     jitter = max(figures.jitter for figures in ways)
-    return (
+    median = max(figures.delay.median for figures in ways if figures.delay)
+    p99 = max(figures.delay.p99 for figures in ways if figures.delay)
+    sentences = [
         f"Both parties hear each other. {since}, {first} packets arrived one way and {second} the"
-        f" other, half of them within {max(medians):.2f} ms; jitter {jitter:.2f} ms."
-    )
+        f" other, half of them within {median:.2f} ms and 99 in 100 within {p99:.2f} ms; jitter"
+        f" {jitter:.2f} ms."
+    ]
+    if p99 > SLOW:
+        sentences.append("That is slow for some: is this machine, the network or the relay busy?")
+    return " ".join(sentences)

@@ -46,8 +46,15 @@ def test_a_good_call_is_called_good_in_figures() -> None:
     assert verdict.text == (
         "Both parties hear each other. From when the relay had learned both phones behind their"
         " NATs (101 ms), 495 of 495 packets arrived one way and 495 of 495 the other, half of"
-        " them within 0.21 ms; jitter 0.12 ms."
+        " them within 0.21 ms and 99 in 100 within 1.04 ms; jitter 0.12 ms."
     )
+
+
+def test_a_call_with_slow_packets_is_good_but_said_to_be_slow() -> None:
+    slow = replace(FINE, delay=Delay(0.3, 776, 856))
+    verdict = judge(replace(GOOD, to_caller=slow))
+    assert verdict.good
+    assert verdict.text.endswith("busy?")
 
 
 def test_a_relay_that_believes_at_once_is_said_to() -> None:
