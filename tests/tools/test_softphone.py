@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -44,6 +45,18 @@ def test_what_one_says_the_other_hears(phones: tuple[Phone, Phone]) -> None:
     assert (figures.reports_sent, figures.reports_arrived) == (1, 1)
     assert (figures.garbled, figures.strangers) == (0, 0)
     assert heard_by(caller, callee, final=True).sent == 0
+
+
+def test_what_has_waited_to_be_read_is_dated_back_to_its_arrival(
+    phones: tuple[Phone, Phone],
+) -> None:
+    caller, callee = phones
+    caller.speak(time.monotonic())
+    time.sleep(0.05)
+    callee.listen(callee.rtp, time.monotonic())
+    delay = heard_by(callee, caller, final=True).delay
+    assert delay is not None
+    assert 0 <= delay.slowest < 40
 
 
 def test_what_is_said_after_the_end_should_not_be_heard(phones: tuple[Phone, Phone]) -> None:
