@@ -18,9 +18,10 @@ from twisted.internet.endpoints import (
     UNIXServerEndpoint,
 )
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from rtpproxy_tw.addresses import family_of
 
@@ -126,25 +127,24 @@ class UnixPort(unix.Port):
     fails where the directory is not ours to write to any more.
     """
 
-    def __init__(self, path: str, factory: Factory, mode: int, reactor: Any) -> None:
-        super().__init__(os.fsencode(path), factory, BACKLOG, mode, reactor)
-        self._path = path
-        self._identity: tuple[int, int] | None = None
+    _identity: tuple[int, int] | None = None
 
     def startListening(self) -> None:
-        """Bind and listen. Raises CannotListenError."""
+        """Bind, unless the socket was passed to us, and listen. Raises CannotListenError."""
+        passed = self._preexistingSocket is not None
         super().startListening()
-        self._identity = _identity(self._path)
+        if not passed:
+            self._identity = _identity(self._bindPath)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """The end; what the base class's own does, but for the path."""
-        if self._identity is not None and _identity(self._path) == self._identity:
+        if self._identity is not None and _identity(self._bindPath) == self._identity:
             with suppress(OSError):
-                os.unlink(self._path)
+                os.unlink(self._bindPath)
         tcp_module.Port.connectionLost(self, reason)
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: bytes) -> tuple[int, int] | None:
     try:
         found = os.lstat(path)
     except OSError:
@@ -157,17 +157,29 @@ class ControlEndpoint(UNIXServerEndpoint):
 
     def __init__(self, reactor: Any, path: str, mode: int) -> None:
         super().__init__(reactor, path, BACKLOG, mode)
-        self._open = lambda factory: UnixPort(path, factory, mode, reactor)
+        self._make = lambda factory: UnixPort(os.fsencode(path), factory, BACKLOG, mode, reactor)
 
-    def listen(self, protocolFactory: Factory) -> Deferred[IListeningPort]:
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen; fails with CannotListenError."""
+        return maybeDeferred(_start, self._make(protocolFactory))
 
-        def listen() -> IListeningPort:
-            port: IListeningPort = self._open(protocolFactory)
-            port.startListening()
-            return port
 
-        return maybeDeferred(listen)
+@implementer(IStreamServerEndpoint)
+class PassedUnixEndpoint:
+    """A listening UNIX socket that somebody else made, and will remove."""
+
+    def __init__(self, reactor: Any, fd: int) -> None:
+        self._make = lambda factory: UnixPort._fromListeningDescriptor(reactor, fd, factory)
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Serve it."""
+        return maybeDeferred(_start, self._make(protocolFactory))
+
+
+def _start(port: UnixPort) -> IListeningPort:
+    port.startListening()
+    started: IListeningPort = port
+    return started
 
 
 def systemd(reactor: Any) -> IStreamServerEndpoint:
@@ -176,6 +188,10 @@ def systemd(reactor: Any) -> IStreamServerEndpoint:
         family = passed.family
         if not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError(f"descriptor {SYSTEMD_FD} is not a listening socket")
+    if family == socket.AF_UNIX:
+        os.set_blocking(SYSTEMD_FD, False)
+        endpoint: IStreamServerEndpoint = PassedUnixEndpoint(reactor, SYSTEMD_FD)
+        return endpoint
     return adopted(reactor, SYSTEMD_FD, family)
 
 
