@@ -1,0 +1,1 @@
+"""Tests of what the relay tells others of its own accord."""
