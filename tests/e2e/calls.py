@@ -134,6 +134,7 @@ def run_calls(
 
     media.run(endpoints, until or (lambda: all(call.over for call in calls)), timeout, turn)
     if until is None:
+        turn()
         media.speak_on(endpoints)
 
 
