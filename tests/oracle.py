@@ -44,6 +44,9 @@ os._exit(0)
 INFO_LINES = 5
 """Of a reply to ``I``; the load is one more. Every other reply is one line."""
 
+PATIENCE = 60.0
+"""Seconds for its start, which loads 24 MB, on a busy machine."""
+
 
 def available() -> bool:
     """Whether the engine is installed here."""
@@ -66,7 +69,7 @@ class OracleError(Exception):
 class Oracle:
     """One running engine, in a child process and a temporary directory of its own.
 
-    ``timeout`` is how long to wait for its start and for each reply, in seconds.
+    ``timeout`` is how long to wait for each reply, in seconds.
     """
 
     directory: Path
@@ -127,7 +130,7 @@ class Oracle:
 
     def _start(self, stack: ExitStack) -> None:
         parent, child = socket.socketpair()
-        stack.enter_context(parent).settimeout(self._timeout)
+        stack.enter_context(parent).settimeout(PATIENCE)
         with child, open(self.directory / "engine.log", "wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD, str(child.fileno())],

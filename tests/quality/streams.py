@@ -96,6 +96,10 @@ STREAMS: dict[str, tuple[list[bytes], Counts]] = {
         packets(64700, 65001, 65500, 499, 535, 65001),
         Counts(1372, 5, 1, lost=1367),
     ),
+    "a late one too old to be from before a wrap": (
+        packets(64700, 65001, 65500, 100, 65000),
+        Counts(938, 5, lost=933),
+    ),
     "a wrap so early that it is a step": (packets(65000, 0), Counts(2, 2)),
     "two wraps": (upwards(1, 300, step=500), Counts(149501, 300, lost=149201)),
     "the largest step forward": (packets(1000, 1536), Counts(537, 2, lost=535)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rtpproxy_tw.quality.analyzer import Analyzer
-from rtpproxy_tw.quality.jitter import CLOCK_RATES, SOURCES_KEPT, TIMESTAMPS_KEPT, SourceJitter
+from rtpproxy_tw.quality.jitter import CLOCK_RATES, SourceJitter
 from tests.quality.streams import FRAME, packet
 
 START = 4096.0
@@ -68,9 +68,9 @@ def test_a_repeated_first_timestamp_is_measured_from_its_last_packet() -> None:
 
 
 def test_a_timestamp_is_forgotten_after_ten_others() -> None:
-    stream = [(n * FRAME, n * FRAME) for n in range(1, TIMESTAMPS_KEPT + 2)]
-    assert heard(*stream, (12 * FRAME, 2 * FRAME)).samples == TIMESTAMPS_KEPT
-    assert heard(*stream, (12 * FRAME, FRAME)).samples == TIMESTAMPS_KEPT + 1
+    stream = [(n * FRAME, n * FRAME) for n in range(1, 12)]
+    assert heard(*stream, (12 * FRAME, 2 * FRAME)).samples == 10
+    assert heard(*stream, (12 * FRAME, FRAME)).samples == 11
 
 
 @pytest.mark.parametrize(
@@ -158,16 +158,17 @@ def test_a_source_that_returns_is_measured_on() -> None:
 
 
 def test_a_forgotten_source_stays_in_the_largest_and_the_mean() -> None:
-    others = [
-        (100 * n + i, packet(i, i * FRAME, ssrc=n))
-        for n in range(2, 2 + SOURCES_KEPT)
-        for i in (0, 1)
-    ]
-    assert jitter(analysed(*late(1, 1), *others)) == (0.0, 10.0, 10.0 / (1 + SOURCES_KEPT))
+    others = [(100 * n + i, packet(i, i * FRAME, ssrc=n)) for n in range(2, 12) for i in (0, 1)]
+    assert jitter(analysed(*late(1, 1), *others)) == (0.0, 10.0, 10.0 / 11)
+
+
+def test_ten_sources_are_kept() -> None:
+    others = [(100 * n, packet(0, ssrc=n)) for n in range(2, 11)]
+    assert jitter(analysed(*late(1, 1), *others)) == (10.0, 10.0, 10.0)
 
 
 def test_without_any_kept_source_that_has_jitter_there_is_none() -> None:
-    others = [(100 * n, packet(0, ssrc=n)) for n in range(2, 2 + SOURCES_KEPT)]
+    others = [(100 * n, packet(0, ssrc=n)) for n in range(2, 12)]
     assert jitter(analysed(*late(1, 1), *others)) == (0.0, 0.0, 0.0)
 
 
