@@ -13,6 +13,6 @@ from tests.e2e import kamailio
 def sip_peers() -> None:
     """Kamailio and SIPp are here, or the test is skipped."""
     if kamailio.PROGRAM is None:
-        pytest.skip("kamailio is not installed (Debian: kamailio, kamailio-extra-modules)")
+        pytest.skip("kamailio is not installed (Debian: kamailio)")
     if shutil.which("sipp") is None:
         pytest.skip("sipp is not installed (Debian: sip-tester)")
