@@ -150,9 +150,10 @@ class Delivery:
         self._timer = None
         factory = Factory.forProtocol(lambda: Wire(self))
         factory.noisy = False
-        self._connecting = self._endpoint.connect(factory)
-        self._connecting.addCallbacks(self._connected, self._refused)
-        self._connecting.addErrback(lambda f: self.log.failure("connecting to a listener", f))
+        # May fail before it returns, as when there is no descriptor left.
+        attempt = self._connecting = self._endpoint.connect(factory)
+        attempt.addCallbacks(self._connected, self._refused)
+        attempt.addErrback(lambda f: self.log.failure("connecting to a listener", f))
 
     def _connected(self, wire: Wire) -> None:
         self._connecting = None
