@@ -76,10 +76,10 @@ class Phone:
         """Send a packet that nobody may hear, as a phone does that missed the end of a call."""
         _send(self.rtp, self.speaker.packet(len(self.sent_at)), self.told)
 
-    def listen(self, sock: socket.socket, now: float) -> None:
+    def listen(self, sock: socket.socket) -> None:
         """Take one datagram from ``sock``, one of this phone's, if there is any.
 
-        ``now`` is monotonic seconds; what has waited for us is dated back to its arrival.
+        What has waited for us is dated back to when it came.
         """
         try:
             datagram, ancillary, _, source = sock.recvmsg(65536, 64)
@@ -88,7 +88,9 @@ class Phone:
         if self.hearing is None:
             return
         if sock is self.rtp:
-            self.hearing.heard(datagram, source[:2], now - _waited(ancillary, time.time()))
+            # In this order, so that a pause between both lengthens a delay: never below zero.
+            waited = _waited(ancillary, time.time())
+            self.hearing.heard(datagram, source[:2], time.monotonic() - waited)
         else:
             self.hearing.heard_report(datagram, source[:2])
 

@@ -14,6 +14,10 @@ from collections.abc import Callable
 from itertools import count
 from types import TracebackType
 
+_LEFT_OVER = 1000
+"""At the end so many more times something may be waiting to be read: enough for any queue, and
+a flood does not go on for ever."""
+
 
 class Timetable:
     """What is to be done when, in monotonic seconds, and who listens on which socket."""
@@ -35,8 +39,8 @@ class Timetable:
     ) -> None:
         self._selector.close()
 
-    def listen(self, sock: socket.socket, hear: Callable[[socket.socket, float], object]) -> None:
-        """Call ``hear(sock, now)`` whenever there is something to read."""
+    def listen(self, sock: socket.socket, hear: Callable[[socket.socket], object]) -> None:
+        """Call ``hear(sock)`` whenever there is something to read."""
         self._selector.register(sock, selectors.EVENT_READ, hear)
 
     def add(self, start: float, every: float, times: int, do: Callable[[float], object]) -> None:
@@ -44,17 +48,26 @@ class Timetable:
         self._plan(start, every, times, 0, do)
 
     def run(self, end: float) -> None:
-        """Do and listen until ``end``; what is due by then has been done."""
+        """Do and listen until ``end``; what is due or has come by then is not left out."""
         while True:
             now = time.monotonic()
             while self._entries and self._entries[0][0] <= min(now, end):
                 heapq.heappop(self._entries)[2](time.monotonic())
             now = time.monotonic()
             if now >= end:
-                return
+                break
             due = min(self._entries[0][0], end) if self._entries else end
-            for key, _ in self._selector.select(max(0.0, due - now)):
-                key.data(key.fileobj, time.monotonic())
+            self._hear(max(0.0, due - now))
+        for _ in range(_LEFT_OVER):
+            if not self._hear(0.0):
+                break
+
+    def _hear(self, timeout: float) -> bool:
+        """Whether anything came within ``timeout`` seconds."""
+        ready = self._selector.select(timeout)
+        for key, _ in ready:
+            key.data(key.fileobj)
+        return bool(ready)
 
     def _plan(
         self, start: float, every: float, times: int, done: int, do: Callable[[float], object]

@@ -53,8 +53,20 @@ def test_a_socket_is_listened_to_meanwhile() -> None:
     heard: list[bytes] = []
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with one, other, Timetable() as timetable:
-        timetable.listen(one, lambda sock, now: heard.append(sock.recv(10)))
+        timetable.listen(one, lambda sock: heard.append(sock.recv(10)))
         start = time.monotonic()
         timetable.add(start, 2 * MS, 2, lambda now: other.send(b"hello"))
         timetable.run(start + 10 * MS)
     assert heard == [b"hello", b"hello"]
+
+
+@pytest.mark.network
+def test_what_has_come_by_the_end_is_heard_even_without_any_time() -> None:
+    heard: list[bytes] = []
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with one, other, Timetable() as timetable:
+        timetable.listen(one, lambda sock: heard.append(sock.recv(10)))
+        for _ in range(3):
+            other.send(b"hello")
+        timetable.run(time.monotonic() - 1)
+    assert len(heard) == 3
