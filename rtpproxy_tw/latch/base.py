@@ -28,9 +28,9 @@ class Latch(ABC):
     falling silent of the source, does. Such a stream may be taken over by the kernel, which lets
     ``source`` alone pass, sends to ``remote``, and hands datagrams of others to :meth:`hear`.
 
-    The ``source`` of RTP is set, other than to None, only by a :meth:`hear` that returns True. It is
-    another object whenever it was believed anew, under a changed address for instance, even if it
-    is equal; so compare with ``is``.
+    The ``source`` of RTP is set, other than to None, only by a :meth:`hear` that returns True. It
+    is another object whenever it was believed anew, under a changed address for instance, even if
+    it is equal; so compare with ``is``.
     """
 
     __slots__ = (
