@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import secrets
 import signal
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 from rtpproxy_tw.capacity import capacity
 from rtpproxy_tw.configuration.options import Options
 from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.control.dispatcher import Dispatcher
 from rtpproxy_tw.control.listeners import Listener, Stdio
 from rtpproxy_tw.control.locals import LocalChooser
@@ -27,6 +29,7 @@ from rtpproxy_tw.control.negotiation import Negotiator
 from rtpproxy_tw.control.responder import Responder
 from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.control_sockets import ControlSockets
+from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.latch import latch_factory
 from rtpproxy_tw.media.ports import AscendingPool, PortPool, ShuffledPool
 from rtpproxy_tw.media.relay import Relay
@@ -133,6 +136,9 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
 
     ``wall`` gives seconds since the epoch, for stamps in recordings. Raises ConfigError.
     """
+    for name, path in (("record_dir", settings.record_dir), ("spool_dir", settings.spool_dir)):
+        if path is not None and not os.path.isdir(path):
+            raise ConfigError(f"{spelled(name)} {path}: is not a directory")
     totals = Totals()
     writer = Writer()
     notifier = Notifier(reactor=reactor, allowed=settings.notify)
