@@ -262,12 +262,18 @@ def test_an_own_path_is_removed_at_the_end(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("name", ["record_dir", "spool_dir"])
+@pytest.mark.parametrize("missing", ["recordings", "spool"])
 def test_a_recording_directory_that_is_none_is_refused_at_the_start(
-    tmp_path: Path, name: str
+    tmp_path: Path, missing: str
 ) -> None:
     """Not at the first call that was to be recorded."""
-    directories = {"record_dir": str(tmp_path), name: str(tmp_path / "missing")}
-    control = (ControlAddress("unix", str(tmp_path / "s")),)
-    with pytest.raises(ConfigError, match="missing: is not a directory"):
-        build(Settings(control=control, addresses=HERE, **directories), EPollReactor())
+    for directory in {"recordings", "spool"} - {missing}:
+        (tmp_path / directory).mkdir()
+    settings = Settings(
+        control=(ControlAddress("unix", str(tmp_path / "s")),),
+        addresses=HERE,
+        record_dir=str(tmp_path / "recordings"),
+        spool_dir=str(tmp_path / "spool"),
+    )
+    with pytest.raises(ConfigError, match=f"{missing}: is not a directory"):
+        build(settings, EPollReactor())
