@@ -65,10 +65,13 @@ class Backlog:
         self.unsure.append((now, line))
         return line
 
-    def settle(self, until: float) -> bool:
-        """What was written by ``until`` has arrived; False when there was no such line."""
+    def settle(self, until: float, keep: int = 0) -> bool:
+        """What was written by ``until`` has arrived, the ``keep`` last lines apart.
+
+        False when there was no such line.
+        """
         before = len(self.unsure)
-        while self.unsure and self.unsure[0][0] <= until:
+        while len(self.unsure) > keep and self.unsure[0][0] <= until:
             self.unsure.popleft()
         arrived = before - len(self.unsure)
         self.counts.delivered += arrived

@@ -104,9 +104,9 @@ class Delivery:
         """The wire asks for a line."""
         return self._backlog.take(self._clock.seconds())
 
-    def arrived(self) -> None:
-        """All that was written has been read."""
-        self._settled(self._clock.seconds())
+    def arrived(self, but_one: bool) -> None:
+        """What the wire took has been read, except perhaps the last line."""
+        self._settled(self._clock.seconds(), int(but_one))
 
     def lost(self, reason: Failure) -> None:
         """The wire is gone."""
@@ -199,8 +199,8 @@ class Delivery:
         wire.pump()
         self._watch()
 
-    def _settled(self, until: float) -> None:
-        if not self._backlog.settle(until):
+    def _settled(self, until: float, keep: int = 0) -> None:
+        if not self._backlog.settle(until, keep):
             return
         if self._failures >= 2 or self._overflowing:
             self.log.info("{target} takes notices again", target=self._name)

@@ -56,8 +56,8 @@ class Source(typing.Protocol):
     def take(self) -> bytes | None:
         """The next line, with its end."""
 
-    def arrived(self) -> None:
-        """Everything taken has been read by the peer."""
+    def arrived(self, but_one: bool) -> None:
+        """Everything taken has been read by the peer, except perhaps the last line."""
 
     def lost(self, reason: Failure) -> None:
         """The connection is gone."""
@@ -115,11 +115,13 @@ class Wire(Protocol):
 
     def readConnectionLost(self) -> None:
         """The peer ended it in an orderly way."""
-        if self.drained:
-            self._source.arrived()
-            self.close()
-        else:
+        outstanding = unsent(self.transport)
+        if not outstanding:
+            self._source.arrived(self._busy)
+        if outstanding or self._busy:
             self.abort()
+        else:
+            self.close()
 
     def writeConnectionLost(self) -> None:
         """Part of the interface; this end never closes one direction alone."""

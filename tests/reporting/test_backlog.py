@@ -48,6 +48,14 @@ def test_what_was_written_long_ago_has_arrived() -> None:
     assert backlog.counts.delivered == 1
 
 
+def test_the_last_lines_may_be_excepted_from_what_has_arrived() -> None:
+    backlog = make(4, b"a", b"b")
+    taken(backlog)
+    assert backlog.settle(5.0, keep=1)
+    assert [line for _, line in backlog.unsure] == [b"b"]
+    assert not backlog.settle(5.0, keep=1)
+
+
 def test_what_is_unsure_is_written_again_before_the_rest() -> None:
     backlog = make(4, b"a", b"b", b"c")
     backlog.take(0.0)

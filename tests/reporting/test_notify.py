@@ -295,6 +295,19 @@ def test_an_orderly_end_with_something_outstanding_is_not_trusted(taken: bool) -
     assert second.taken == [b"a\n"]
 
 
+def test_after_an_orderly_end_only_the_line_the_kernel_did_not_take_goes_again() -> None:
+    listener = Listener()
+    listener.tell(b"a")
+    first = listener.accept()
+    first.flush()
+    listener.tell(b"b")
+    first.finish()
+    listener.wait(1.25)
+    second = listener.accept()
+    second.flush()
+    assert second.taken == [b"b\n"]
+
+
 def test_a_listener_that_resets_every_connection_gets_the_rest_once_a_line_is_given_up() -> None:
     listener = Listener(retry=lambda failures: 1.0)
     listener.tell(b"bad", b"good")
