@@ -14,8 +14,8 @@ def _of(texts: str) -> st.SearchStrategy[str]:
     return st.sampled_from(texts.split("|"))
 
 
-CALL_IDS = _of("c1|c2")
-TAGS = _of("f|t|f;1|f;2|t;1|t;2|x")
+CALL_IDS = _of("c1|c1|c1|c2")
+TAGS = _of("f|t|f;1|t;1|f;2|t;2")
 HOSTS = _of("127.0.0.1|127.0.0.2|0.0.0.0|192.0.2.7|127.0.1")
 ODD_HOSTS = _of(
     "999.1.1.1|garbage!!!|ignored|very.long.host.name|::1|2001:db8::1|1.1|0x7f000001|224.0.0.1"
@@ -23,16 +23,19 @@ ODD_HOSTS = _of(
 )
 PORTS = _of("5000|6000|0|65535|+5")
 ODD_PORTS = _of("abc|-1|5x|0x50||1e3|99999999999999999999")
-LETTERS = st.lists(_of("a|S|w|n|c0,8|C0,8,101|z20|Z999|l127.0.0.1|L127.0.0.2"), max_size=3).map(
-    "".join
-)
+LETTERS = st.lists(
+    _of("a|S|w|n|c0,8|C0,8,101|z20|Z999|l127.0.0.1|L127.0.0.2|r127.0.0.1"),
+    max_size=3,
+    unique_by=lambda letter: letter[0].lower(),
+).map("".join)
 ODD_LETTERS = _of(
     "q|e|I|ie|t60|c|cx|z|z0|z1000|z-1|c0c8|z20z|c,|z+5|l|lx|l[]|l[::1|l{}|l{x|l.|l999.0.0.1"
     "|l[127.0.0.1]|l127.0.0.1.1|r|rx|r[]|r{x}|r999.1.1.1|l127.0.0.1{a}|z20.5|z00005|l[1:]"
+    "|6|6q|L192.0.2.1|l192.0.2.1l127.0.0.1|c0z20c8|6l127.0.0.1"
 )
 SUBS = _of(
     "S ttl=30|Sr ttl=40|S tos=184|Sr tos=8|D|Dw|L 127.0.0.1 6002|Lc0,8 127.0.0.2 6004"
-    "|L 0.0.0.0 0|C c1 f t|C c2 f;1 t;1|C none x y"
+    "|L 0.0.0.0 0|C c2 f;1 t;1|C none x y"
 )
 ODD_SUBS = _of(
     "S|S ttl=0|S ttl=-1|S ttl=x|S ttl=|S ttl|Srr ttl=5|Sx ttl=5|S TTL=5|S ttl=2147483648"
@@ -40,7 +43,7 @@ ODD_SUBS = _of(
     "|Le 127.0.0.1 5|Cs a b c|C a b|M9:1 x|M|"
 )
 COUNTERS = _of("ttl|npkts_ina|nrelayed|rtpa_nlost|rtpa_javg|longest_ipi")
-NAMES = _of("nsess_created|nsess_complete|npkts_rcvd|total_duration")
+NAMES = _of("nsess_created|npkts_rcvd|npkts_played|ncmds_rcvd|ncmds_succd|ncmds_errs")
 
 
 def _line(*words: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -54,6 +57,11 @@ def _maybe(word: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 def _verb(verb: str, letters: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     both = st.sampled_from([verb, verb.lower()])
     return st.tuples(both, letters).map("".join)
+
+
+def _any(*lines: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    # As one_of, but a single alternative where it stands in another one.
+    return st.sampled_from(lines).flatmap(lambda line: line)
 
 
 def _followed(subs: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -75,6 +83,13 @@ def _commands(
     codecs = _of("session|x|0,8")
     query = _line(_verb("Q", flag), CALL_IDS, TAGS, to_tag)
     counters = _line(_verb("Q", flag), CALL_IDS, TAGS, TAGS, COUNTERS, _maybe(COUNTERS))
+    sessionless = _any(
+        _line(_verb("G", flag), _maybe(NAMES), _maybe(NAMES)),
+        _line(_verb("V", flag), _maybe(_of("20050322|20170313"))),
+        _line(_of("VF|vf"), _of("20050322|20170313|20081224")),
+        _line(_verb("I", flag)),
+        _line(_verb("X", flag)),
+    )
     return st.one_of(
         st.tuples(media, _followed(subs)).map("".join),
         st.tuples(answer, _followed(subs)).map("".join),
@@ -83,11 +98,9 @@ def _commands(
         _line(_verb("P", flag), CALL_IDS, st.just("nothing"), codecs, TAGS, to_tag),
         _line(_verb("S", flag), CALL_IDS, TAGS, to_tag),
         _line(_verb("R", flag), CALL_IDS, TAGS, to_tag),
+        _line(_verb("C", flag), CALL_IDS, _of("name|other"), TAGS, to_tag),
         _line(_verb("N", flag), CALL_IDS, TAGS, to_tag),
-        _line(_verb("G", flag), _maybe(NAMES), _maybe(NAMES)),
-        _line(_verb("V", flag), _maybe(_of("20050322|20170313"))),
-        _line(_of("VF|vf"), _of("20050322|20170313|20081224")),
-        _line(_verb("I", flag)),
+        sessionless,
     )
 
 
@@ -107,6 +120,20 @@ WRONG = _commands(
     ODD_FLAGS,
 )
 """Commands that may have any of the faults the language knows."""
+
+CALLS = st.lists(
+    st.builds(
+        "{} {} {} {} {}".format,
+        st.builds("{}{}".format, _of("U|U|L"), LETTERS),
+        CALL_IDS,
+        HOSTS,
+        PORTS,
+        _of("f t|f t|f|t f|f;1|f;1 t;1|t;1 f;1|f;2 t;2"),
+    ),
+    min_size=1,
+    max_size=4,
+)
+"""The beginning of a script after which there are sessions."""
 
 
 @st.composite
