@@ -244,8 +244,10 @@ class Negotiator:
     def _outlet(self, sub: Outlet, party: Leg) -> int:
         source = self._registry.find(sub.call_id, sub.from_tag, sub.to_tag)
         session = party.session
-        if source is None or source.session is session or session.outlet_of is not None:
+        if source is None or source.session is session:
             return -1
+        if session.outlet_of is not None:
+            return 0 if session.outlet_of is source.session else -1  # a re-INVITE says it again
         session.outlet_of = source.session
         for giver, taker in ((source.leg, party.opposite), (source.leg.opposite, party)):
             for given, taken in zip(giver.streams, taker.streams, strict=True):
