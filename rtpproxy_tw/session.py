@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from rtpproxy_tw.addresses import Address, LocalAddress
 from rtpproxy_tw.latch import Latch
 from rtpproxy_tw.quality.analyzer import Analyzer
+from rtpproxy_tw.quality.timeline import Timeline
 
 if TYPE_CHECKING:
     from rtpproxy_tw.interfaces import ITap
@@ -178,6 +179,8 @@ class Session:
     outlet_of: Session | None = None
     """The session whose media leaves through this one; its own is then not relayed."""
     ended: Ending | None = None
+    timeline: Timeline = field(default_factory=Timeline, repr=False)
+    """What happened to it, bounded."""
 
     @property
     def legs(self) -> tuple[Leg, Leg]:
