@@ -206,10 +206,21 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
     return relay
 
 
+def monotonic(reactor: Any) -> Any:
+    """``reactor``, from now on reckoning in monotonic time.
+
+    Twisted's reactors go by the wall clock: set forward by an hour, it would end every call, and
+    set back it would keep the dead ones. To be done before anything is scheduled.
+    """
+    reactor.seconds = time.monotonic
+    return reactor
+
+
 def makeService(options: Options) -> IService:
     """What ``twistd rtpproxy`` runs."""
     from twisted.internet import reactor
 
+    monotonic(reactor)
     for note in options.notes:
         RelayService.log.warn("{note}", note=note)
     relay = build(options.settings, reactor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from rtpproxy_tw.addresses import LocalAddress, LocalAddresses
 from rtpproxy_tw.configuration.settings import ControlAddress, Settings
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.tap import RelayService, build
+from rtpproxy_tw.tap import RelayService, build, monotonic
 from tests.contracts import rtp
 
 pytestmark = pytest.mark.network
@@ -28,7 +29,7 @@ class Running:
     """A started relay, and clients that let its reactor turn while they wait."""
 
     def __init__(self, settings: Settings) -> None:
-        self.reactor: Any = EPollReactor()
+        self.reactor: Any = monotonic(EPollReactor())
         self.relay: RelayService = build(settings, self.reactor)
         self.outcome: list[object] = []
         self.relay.ready.addBoth(self.outcome.append)
@@ -182,6 +183,24 @@ def test_a_draining_relay_tells_when_it_is_empty(tmp_path: Path, started: list[R
         assert running.ask(client, b"U d 127.0.0.1 5000 f\n") == b"E99\n"
         assert running.ask(client, b"D c f\n") == b"0\n"
         assert drained.called
+
+
+def test_a_step_of_the_wall_clock_ends_no_call(
+    tmp_path: Path, started: list[Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twisted's own reactors go by it."""
+    control = (ControlAddress("cunix", str(tmp_path / "s")),)
+    running = Running(Settings(control=control, addresses=HERE, min_port=46250, max_port=46260))
+    started.append(running)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "s"))
+        running.ask(client, b"U c 127.0.0.1 5000 f\n")
+        tomorrow = time.time() + 86_400
+        monkeypatch.setattr(time, "time", lambda: tomorrow)
+        monkeypatch.setattr("twisted.internet.base.runtimeSeconds", lambda: tomorrow)
+        running.turn()
+        assert running.ask(client, b"Q c f\n") == b"60 0 0 0 0\n"
+        assert running.reactor.seconds() < tomorrow - 80_000
 
 
 def test_a_named_socket_that_is_taken_is_fatal_and_left_alone(

@@ -243,6 +243,7 @@ def run(settings: Settings, starter: Starter, build: Build | None = None) -> int
     if build is None:
         from rtpproxy_tw import tap
 
+        tap.monotonic(reactor)
         build = tap.build
     process = Process(reactor, build(settings, reactor), settings, starter)
     reactor.callWhenRunning(process.install_signals)
