@@ -1,0 +1,730 @@
+/* The relay's fast path: settled streams go from one peer to the other without leaving the kernel.
+ *
+ * It runs at TC ingress. A datagram for one of our ports is looked up by its destination; when it
+ * comes from the one source that is believed there, it is counted, given the addresses, TOS and
+ * TTL that the relay's own socket would give it, and sent on to the neighbour. Everything else goes
+ * up the stack as if this program were not there, and so reaches the relay's socket: other
+ * protocols, fragments, IP options, extension headers, VLAN tags, merged segments, packets that
+ * would not fit the way out, streams that are not settled.
+ *
+ * A slot describes a stream and counts it; the relay writes and reads slots through mmap. Two
+ * words keep both sides honest:
+ *   live  the relay's: 0 while it changes the description
+ *   busy  ours: how many packets of the stream are in here
+ * The relay clears live and waits for busy to be 0; from then on nothing in the slot changes, so
+ * final counters are final. A packet that finds another one busy in its slot goes to the socket,
+ * which makes the one that is alone free to use plain loads and stores for the RTP statistics.
+ *
+ * Nothing here is newer than Linux 5.10: atomic operations are additions without a result, helpers
+ * are those of 5.10, and no BTF is needed. On processors that reorder a store with later loads
+ * (arm64) such an addition is no barrier; the relay's system call between clearing live and reading
+ * busy takes longer by far than any of them holds a store back.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+
+#define SEC(name) __attribute__((section(name), used))
+#define inline_always static inline __attribute__((always_inline))
+
+/* Between the network's order and ours: the object is for little-endian machines. */
+#define swap16(x) __builtin_bswap16(x)
+#define swap32(x) __builtin_bswap32(x)
+
+#define AF_INET 2
+#define AF_INET6 10
+
+/* As TCX and clsact both know them. NEXT lets whoever comes after us have its say. */
+#define NEXT -1
+#define DROP 2
+
+/* Helpers, by their numbers in the kernel's interface. */
+static void *(*lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
+static __u64 (*clock_ns)(void) = (void *)BPF_FUNC_ktime_get_ns;
+static long (*store)(struct __sk_buff *, __u32 at, const void *from, __u32 size, __u64 flags) =
+	(void *)BPF_FUNC_skb_store_bytes;
+static long (*load)(const struct __sk_buff *, __u32 at, void *to, __u32 size) =
+	(void *)BPF_FUNC_skb_load_bytes;
+static long (*fix_checksum)(struct __sk_buff *, __u32 at, __u64 from, __u64 to, __u64 flags) =
+	(void *)BPF_FUNC_l4_csum_replace;
+static long (*change_family)(struct __sk_buff *, __be16 protocol, __u64 flags) =
+	(void *)BPF_FUNC_skb_change_proto;
+static long (*pull)(struct __sk_buff *, __u32 size) = (void *)BPF_FUNC_skb_pull_data;
+static long (*redirect_neigh)(__u32 device, struct bpf_redir_neigh *via, int size, __u64 flags) =
+	(void *)BPF_FUNC_redirect_neigh;
+static void *(*ring_reserve)(void *ring, __u64 size, __u64 flags) =
+	(void *)BPF_FUNC_ringbuf_reserve;
+static void (*ring_submit)(void *record, __u64 flags) = (void *)BPF_FUNC_ringbuf_submit;
+static void (*ring_discard)(void *record, __u64 flags) = (void *)BPF_FUNC_ringbuf_discard;
+
+#define add(word, n) ((void)__sync_fetch_and_add(&(word), (n)))
+#define fresh(word) (*(volatile __typeof__(word) *)&(word))
+
+/* What the relay and this program share. layout.py has the same, and tests compare the two. */
+
+#define F_RTP 1   /* keep RTP statistics */
+#define F_TAP 2   /* copy to the ring */
+#define F_LOCAL 4 /* the destination is this host */
+
+#define RECENT 10
+#define NO_PAYLOAD_TYPE 0xffffffff
+
+struct key {
+	__u32 address[4]; /* network order, IPv4 in the first; all zero: any address of this host */
+	__u16 port;       /* network order */
+	__u16 family;
+};
+
+struct rtp {
+	__s64 earlier, offset, lowest, highest;
+	__u64 seen; /* bit n: the number n below the highest has come */
+	__u64 received, duplicates, errors, ssrc_changes;
+	__u32 ssrc, payload_type;
+	__u64 jitter_last, jitter_peak, jitter_total, jitter_samples; /* ticks, times 4096 */
+	__u64 ticks;                                                  /* when the last packet came */
+	__u32 timestamp, clock_rate;
+	__u32 recent[RECENT];
+	__u32 recent_next, recent_count;
+	__u32 source_samples, unused[3];
+};
+
+struct slot {
+	/* counters */
+	__u64 live, busy;
+	__u64 packets, octets;    /* relayed; octets of UDP payload */
+	__u64 last_ns, gap_ns;    /* when the last one came; the longest time between two */
+	__u64 handed;             /* of the believed source, left to the socket */
+	__u64 failed;             /* lost because the kernel had no memory for the change */
+	__u64 foreign, refused;   /* of others: left to the socket, dropped here */
+	__u64 foreign_since, foreign_now;
+	__u64 tap_lost;
+	__u64 spare[3];
+	/* description */
+	struct key key;
+	__u32 source[4], from[4], to[4], via[4];
+	__u32 device, serial, budget, flags;
+	__u16 source_port, from_port, to_port; /* network order */
+	__u16 family_out, via_family;          /* via_family 0: the kernel looks up the route */
+	__u16 max_length;                      /* of the IP packet as it arrives */
+	__u8 tos, ttl, pad[2];
+	__u32 spare_description[3]; /* so that slots start with cache lines */
+	/* RTP statistics */
+	struct rtp rtp;
+};
+
+struct record {
+	__u64 ns;
+	__u32 serial, length;
+	__u8 data[];
+};
+
+#define SMALL 256 /* octets of a record, header included: most audio, */
+#define MIDDLE 1024
+#define LARGE 2048 /* and all that Ethernet carries */
+
+/* Maps are made by the relay; here they are but names. */
+#define MAP(name) char name[1] SEC(".maps")
+MAP(ports); /* by port / 16: four bits each, who takes datagrams there: v4, v4 any, v6, v6 any */
+MAP(flows); /* struct key -> number of the slot */
+MAP(slots);
+MAP(state); /* [0]: until when, by clock_ns, there is a relay behind all this */
+MAP(hosts); /* the addresses of this host, as struct key with port 0 */
+MAP(ring);
+
+#define P_EXACT 1
+#define P_ANY 2
+
+/* A datagram, taken apart. */
+struct packet {
+	__u32 source[4], host[4];
+	struct key key; /* its destination, as looked up */
+	__u16 source_port;
+	__u16 checksum;
+	__u32 length;  /* of the IP packet */
+	__u32 payload; /* octets of UDP payload */
+	__u32 at;      /* where the payload starts */
+	__u32 first;   /* IPv4 only: identification and fragment word */
+	__u8 ttl;
+};
+
+struct head4 {
+	__u8 version, tos;
+	__u16 length;
+	__u32 first;
+	__u8 ttl, protocol;
+	__u16 check;
+	__u32 source, to;
+};
+
+struct head6 {
+	__u32 flow;
+	__u16 length;
+	__u8 next, hops;
+	__u32 source[4], to[4];
+};
+
+struct head_udp {
+	__u16 source, to, length, check;
+};
+
+inline_always __u32 fold32(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
+inline_always __u16 fold16(__u64 sum)
+{
+	__u32 s = fold32(sum);
+	s = (s & 0xffff) + (s >> 16);
+	return (s & 0xffff) + (s >> 16);
+}
+
+inline_always __u16 sum_head4(const struct head4 *ip)
+{
+	const __u32 *w = (const __u32 *)ip;
+	return fold16((__u64)w[0] + w[1] + w[2] + w[3] + w[4]);
+}
+
+inline_always int same(const __u32 *a, const __u32 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
+/* --- RTP statistics: as quality/analyzer.py has them, with a window of 64 numbers --- */
+
+#define MAX_STEP 536
+#define NEAR_WRAP 65000
+#define JUST_STARTED 65500
+#define CYCLE 65536
+
+inline_always void restart(struct rtp *r, __s64 number)
+{
+	r->earlier += r->highest - r->lowest + 1;
+	r->lowest = r->highest = number;
+	r->seen = 1;
+	r->received++;
+}
+
+inline_always void mark(struct rtp *r, __s64 number)
+{
+	__s64 ahead = number - r->highest;
+	if (ahead > 0) {
+		r->highest = number;
+		r->seen = ahead < 64 ? r->seen << ahead | 1 : 1;
+		r->received++;
+		return;
+	}
+	__u64 behind = -ahead;
+	if (behind < 64) {
+		__u64 bit = 1ull << behind;
+		if (r->seen & bit) {
+			r->duplicates++;
+			return;
+		}
+		r->seen |= bit;
+	}
+	if (number < r->lowest) {
+		if (r->offset)
+			return;
+		r->lowest = number;
+	}
+	r->received++;
+}
+
+/* Counts a packet that is not the next one; whether its timestamp may have been reset. */
+inline_always int place(struct rtp *r, __s64 number, __u32 sequence, int marker)
+{
+	__s64 highest = r->highest;
+	__s64 low_half = highest & (CYCLE - 1);
+	if (marker && number < highest && low_half != CYCLE - 1) {
+		restart(r, number);
+		return 1;
+	}
+	int reset = number == 0 && low_half < JUST_STARTED;
+	if (low_half < MAX_STEP && sequence > NEAR_WRAP) {
+		number = highest - low_half - CYCLE + sequence;
+	} else if (highest > NEAR_WRAP && number < highest - NEAR_WRAP) {
+		r->offset += CYCLE;
+		number += CYCLE;
+	} else if (number - highest > MAX_STEP || highest - number > MAX_STEP) {
+		restart(r, number);
+		return reset;
+	}
+	mark(r, number);
+	return reset;
+}
+
+/* Hz of the static payload types (RFC 3551 table 4); 0 where it is not known without the SDP. */
+inline_always __u32 clock_rate_of(__u32 payload_type)
+{
+	/* 0 3 4 5 7 8 9 12 13 15 18 */
+	if (payload_type < 32 && 0x4b3b9u >> payload_type & 1)
+		return 8000;
+	switch (payload_type) {
+	case 6:
+		return 16000;
+	case 10:
+	case 11:
+		return 44100;
+	case 14:
+		return 90000;
+	case 16:
+		return 11025;
+	case 17:
+		return 22050;
+	}
+	return 0;
+}
+
+inline_always void sample_jitter(struct rtp *r, __s64 elapsed, __s64 step)
+{
+	__s64 size = elapsed < 0 ? -elapsed : elapsed;
+	if (step < -(1ll << 31))
+		step += 1ll << 32;
+	else if (elapsed && (step < -50 * size || step > 1024 * size))
+		return;
+	__s64 d = elapsed - step;
+	if (d < 0)
+		d = -d;
+	__s64 last = r->source_samples ? r->jitter_last : 0;
+	last += ((d << 12) - last) >> 4;
+	r->jitter_last = last;
+	r->jitter_total += last;
+	r->jitter_samples++;
+	r->source_samples++;
+	if (last > (__s64)r->jitter_peak)
+		r->jitter_peak = last;
+}
+
+/* Without a branch: the verifier would walk through each of a thousand ways to answer. */
+inline_always int is_recent(const struct rtp *r, __u32 timestamp)
+{
+	__u64 found = 0, count = r->recent_count;
+#pragma unroll
+	for (int i = 0; i < RECENT; i++) {
+		__u64 differs = r->recent[i] ^ timestamp;
+		asm volatile("" : "+r"(differs));
+		found |= (differs - 1) & (i - count);
+	}
+	return found >> 63;
+}
+
+inline_always void remember(struct rtp *r, __u32 timestamp)
+{
+	__u32 next = r->recent_next;
+	if (next >= RECENT)
+		next = 0;
+	r->recent[next] = timestamp;
+	r->recent_next = next + 1;
+	if (r->recent_count < RECENT)
+		r->recent_count++;
+}
+
+inline_always void jitter(struct rtp *r, __u32 timestamp, __u32 rate, int reset, __u64 now)
+{
+	__u64 ticks = now / 1000000000 * rate + now % 1000000000 * rate / 1000000000;
+	if (is_recent(r, timestamp)) {
+		if (r->source_samples)
+			return;
+	} else {
+		remember(r, timestamp);
+		if (rate == r->clock_rate && !reset)
+			sample_jitter(r, ticks - r->ticks, (__s64)timestamp - r->timestamp);
+	}
+	r->clock_rate = rate;
+	r->ticks = ticks;
+	r->timestamp = timestamp;
+}
+
+/* Whether CSRCs, extension and padding fit (rtp.py: peek). */
+inline_always int is_whole(struct __sk_buff *skb, const struct packet *p, __u8 first)
+{
+	__u32 size = 12 + (first & 15) * 4;
+	if (first & 0x10) {
+		__u16 words;
+		size += 4;
+		if (size > p->payload || load(skb, p->at + size - 2, &words, 2))
+			return 0;
+		size += swap16(words) * 4;
+	}
+	if (first & 0x20) {
+		__u8 padding;
+		if (load(skb, p->at + p->payload - 1, &padding, 1) || !padding)
+			return 0;
+		size += padding;
+	}
+	return size <= p->payload;
+}
+
+inline_always void analyse(struct __sk_buff *skb, const struct packet *p, struct rtp *r, __u64 now)
+{
+	struct {
+		__u8 first, second;
+		__u16 sequence;
+		__u32 timestamp, ssrc;
+	} h;
+	if (p->payload < 12 || load(skb, p->at, &h, sizeof h) || h.first >> 6 != 2 ||
+	    (h.second >= 200 && h.second <= 213) || (h.first != 0x80 && !is_whole(skb, p, h.first))) {
+		r->errors++;
+		return;
+	}
+	__u32 sequence = swap16(h.sequence);
+	int reset = 0;
+	if (r->payload_type == NO_PAYLOAD_TYPE || h.ssrc != r->ssrc) {
+		r->ssrc = h.ssrc;
+		r->ssrc_changes++;
+		r->clock_rate = r->recent_count = r->recent_next = r->source_samples = 0;
+		restart(r, sequence);
+	} else {
+		__s64 number = (__s64)sequence + r->offset;
+		if (number == r->highest + 1) {
+			r->highest = number;
+			r->seen = r->seen << 1 | 1;
+			r->received++;
+		} else {
+			reset = place(r, number, sequence, h.second >> 7);
+		}
+	}
+	r->payload_type = h.second & 127;
+	__u32 rate = clock_rate_of(h.second & 127);
+	if (rate)
+		jitter(r, swap32(h.timestamp), rate, reset, now);
+}
+
+/* --- the tap --- */
+
+/* Copies the payload into a record of so many octets; whether there was room. */
+inline_always int copy(struct __sk_buff *skb, const struct packet *p, const struct slot *s,
+		       __u64 now, const __u32 size)
+{
+	struct record *record = ring_reserve(&ring, size, 0);
+	if (!record)
+		return 0;
+	__u32 n = p->payload;
+	record->ns = now;
+	record->serial = s->serial;
+	record->length = n;
+	/* The verifier must see the bounds here, where the compiler knows them already. */
+	asm volatile("" : "+r"(n));
+	if (n > 0 && n <= size - sizeof *record && load(skb, p->at, record->data, n)) {
+		ring_discard(record, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	ring_submit(record, BPF_RB_NO_WAKEUP);
+	return 1;
+}
+
+inline_always int tap(struct __sk_buff *skb, const struct packet *p, const struct slot *s, __u64 now)
+{
+	if (p->payload <= SMALL - sizeof(struct record))
+		return copy(skb, p, s, now, SMALL);
+	if (p->payload <= MIDDLE - sizeof(struct record))
+		return copy(skb, p, s, now, MIDDLE);
+	return copy(skb, p, s, now, LARGE);
+}
+
+/* --- sending on --- */
+
+inline_always __u16 ttl_of(const struct packet *p, const struct slot *s)
+{
+	/* Two streams of ours that lead to each other would relay a packet for ever. As long as it
+	 * stays on this host it ages; at last it goes to a socket. */
+	return s->flags & F_LOCAL ? p->ttl - 1 : s->ttl;
+}
+
+inline_always void fill4(struct head4 *ip, const struct packet *p, const struct slot *s)
+{
+	ip->version = 0x45;
+	ip->tos = s->tos;
+	ip->length = swap16(p->payload + sizeof(struct head_udp) + sizeof *ip);
+	ip->first = p->first;
+	ip->ttl = ttl_of(p, s);
+	ip->protocol = IPPROTO_UDP;
+	ip->check = 0;
+	ip->source = s->from[0];
+	ip->to = s->to[0];
+	ip->check = ~sum_head4(ip);
+}
+
+inline_always void fill6(struct head6 *ip, const struct packet *p, const struct slot *s)
+{
+	ip->flow = swap32(6u << 28 | (__u32)s->tos << 20);
+	ip->length = swap16(p->payload + sizeof(struct head_udp));
+	ip->next = IPPROTO_UDP;
+	ip->hops = ttl_of(p, s);
+	__builtin_memcpy(ip->source, s->from, 16);
+	__builtin_memcpy(ip->to, s->to, 16);
+}
+
+/* Puts the new IP header and ports in place of the old ones. The IPv4 header adds up to nothing
+ * whatever is in it, so only where IPv6 is involved must the checksum that a device has given for
+ * the whole packet follow (BPF_F_RECOMPUTE_CSUM). */
+inline_always long rewrite(struct __sk_buff *skb, const struct packet *p, const struct slot *s,
+			   const __u32 l3)
+{
+	__u32 in6 = p->key.family == AF_INET6, out6 = s->family_out == AF_INET6;
+	__u32 ports = (__u32)s->from_port | (__u32)s->to_port << 16;
+	if (in6 != out6) {
+		__be16 protocol = out6 ? swap16(ETH_P_IPV6) : swap16(ETH_P_IP);
+		if (change_family(skb, protocol, 0))
+			return -1;
+		if (l3 && store(skb, l3 - 2, &protocol, 2, 0))
+			return -1;
+	}
+	if (out6) {
+		struct head6 ip;
+		fill6(&ip, p, s);
+		if (store(skb, l3, &ip, sizeof ip, BPF_F_RECOMPUTE_CSUM))
+			return -1;
+		return store(skb, l3 + sizeof ip, &ports, 4, 0);
+	}
+	struct {
+		struct head4 ip;
+		__u32 ports;
+	} head;
+	fill4(&head.ip, p, s);
+	head.ports = ports;
+	if (!in6)
+		return store(skb, l3, &head, sizeof head, 0);
+	if (store(skb, l3, &head.ip, sizeof head.ip, BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	return store(skb, l3 + sizeof head.ip, &ports, 4, 0);
+}
+
+/* What the change of addresses, and that of ports, does to the UDP checksum. */
+inline_always __u32 address_change(const struct packet *p, const struct slot *s)
+{
+	__u64 sum = 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		sum += (__u64)(__u32)~p->source[i] + (__u32)~p->host[i] + s->from[i] + s->to[i];
+	return fold32(sum);
+}
+
+inline_always __u32 port_change(const struct packet *p, const struct slot *s)
+{
+	__u32 old = (__u32)p->source_port | (__u32)p->key.port << 16;
+	__u32 new = (__u32)s->from_port | (__u32)s->to_port << 16;
+	return fold32((__u64)(__u32)~old + new);
+}
+
+inline_always int forward(struct __sk_buff *skb, const struct packet *p, struct slot *s,
+			  const __u32 l3)
+{
+	__u32 addresses = address_change(p, s), ports = port_change(p, s);
+	__u32 at = l3 + (s->family_out == AF_INET6 ? sizeof(struct head6) : sizeof(struct head4)) + 6;
+	if (rewrite(skb, p, s, l3) ||
+	    fix_checksum(skb, at, 0, addresses, BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0) ||
+	    fix_checksum(skb, at, 0, ports, BPF_F_MARK_MANGLED_0)) {
+		add(s->failed, 1);
+		return DROP;
+	}
+	if (!s->via_family)
+		return redirect_neigh(s->device, 0, 0, 0);
+	struct bpf_redir_neigh via = {.nh_family = s->via_family};
+	__builtin_memcpy(via.ipv6_nh, s->via, 16);
+	return redirect_neigh(s->device, &via, sizeof via, 0);
+}
+
+/* --- deciding --- */
+
+/* Somebody else: the relay wants to see whether a peer has moved, but not a flood. */
+inline_always int stranger(struct slot *s, __u64 now)
+{
+	if (now - s->foreign_since >= 1000000000) {
+		s->foreign_since = now;
+		s->foreign_now = 0;
+	}
+	add(s->foreign_now, 1);
+	if (fresh(s->foreign_now) > s->budget) {
+		add(s->refused, 1);
+		return DROP;
+	}
+	add(s->foreign, 1);
+	return NEXT;
+}
+
+inline_always int fits(const struct packet *p, const struct slot *s)
+{
+	if (p->length > s->max_length)
+		return 0;
+	if (!p->checksum && (p->key.family == AF_INET6 || s->family_out == AF_INET6))
+		return 0; /* IPv6 needs one, and to make it is the socket's work */
+	if (s->flags & F_LOCAL && p->ttl <= 1)
+		return 0;
+	return !(s->flags & F_TAP) || p->payload <= LARGE - sizeof(struct record);
+}
+
+inline_always int carry(struct __sk_buff *skb, const struct packet *p, struct slot *s,
+			const __u32 l3, __u64 now)
+{
+	if (!fresh(s->live) || s->key.port != p->key.port || s->key.family != p->key.family ||
+	    !same(s->key.address, p->key.address))
+		return NEXT;
+	if (p->source_port != s->source_port || !same(p->source, s->source))
+		return stranger(s, now);
+	if (fresh(s->busy) != 1 || !fits(p, s)) {
+		add(s->handed, 1);
+		return NEXT;
+	}
+	if (s->flags & F_TAP && !tap(skb, p, s, now))
+		add(s->tap_lost, 1);
+	if (s->last_ns && now - s->last_ns > s->gap_ns)
+		s->gap_ns = now - s->last_ns;
+	s->last_ns = now;
+	if (s->flags & F_RTP)
+		analyse(skb, p, &s->rtp, now);
+	add(s->octets, p->payload);
+	add(s->packets, 1);
+	return forward(skb, p, s, l3);
+}
+
+inline_always __u32 *find(struct packet *p, __u32 takers)
+{
+	if (takers & P_EXACT) {
+		__u32 *found = lookup(&flows, &p->key);
+		if (found)
+			return found;
+	}
+	if (!(takers & P_ANY))
+		return 0;
+	struct key host = p->key;
+	host.port = 0;
+	int loopback = host.family == AF_INET && *(__u8 *)host.address == 127;
+	if (!loopback && !lookup(&hosts, &host))
+		return 0; /* on its way through this host to another one */
+	__builtin_memset(p->key.address, 0, 16);
+	return lookup(&flows, &p->key);
+}
+
+inline_always int handle(struct __sk_buff *skb, struct packet *p, const __u32 l3)
+{
+	__u32 port = swap16(p->key.port), row = port >> 4;
+	__u64 *takers = lookup(&ports, &row);
+	if (!takers)
+		return NEXT;
+	__u32 mine = *takers >> (port & 15) * 4 >> (p->key.family == AF_INET6 ? 2 : 0) & 3;
+	if (!mine)
+		return NEXT;
+	__u32 zero = 0;
+	__u64 *until = lookup(&state, &zero);
+	__u64 now = clock_ns();
+	if (!until || now >= fresh(*until))
+		return NEXT;
+	__u32 *number = find(p, mine);
+	if (!number)
+		return NEXT;
+	__u32 index = *number;
+	struct slot *s = lookup(&slots, &index);
+	if (!s)
+		return NEXT;
+	add(s->busy, 1);
+	int verdict = carry(skb, p, s, l3, now);
+	add(s->busy, -1);
+	return verdict;
+}
+
+/* --- taking apart --- */
+
+/* Whether so many octets can be read directly; some drivers leave nearly all in fragments. */
+#define REACH(octets)                                                                         \
+	do {                                                                                  \
+		data = (void *)(long)skb->data;                                               \
+		end = (void *)(long)skb->data_end;                                            \
+		if (data + (octets) > end) {                                                  \
+			if (skb->len < (octets) || pull(skb, octets))                         \
+				return NEXT;                                                  \
+			data = (void *)(long)skb->data;                                       \
+			end = (void *)(long)skb->data_end;                                    \
+			if (data + (octets) > end)                                            \
+				return NEXT;                                                  \
+		}                                                                             \
+	} while (0)
+
+inline_always int take_udp(struct __sk_buff *skb, struct packet *p, const struct head_udp *udp,
+			   __u32 header)
+{
+	__u32 length = swap16(udp->length);
+	if (length < sizeof *udp || length + header != p->length)
+		return 0;
+	p->source_port = udp->source;
+	p->key.port = udp->to;
+	p->checksum = udp->check;
+	p->payload = length - sizeof *udp;
+	/* Short frames are padded, so there may be more than that, but not less. */
+	return skb->len >= p->at + p->payload;
+}
+
+inline_always int take4(struct __sk_buff *skb, const __u32 l3)
+{
+	void *data, *end;
+	REACH(l3 + sizeof(struct head4) + sizeof(struct head_udp));
+	const struct head4 *ip = data + l3;
+	/* 0x3fff: more fragments, or not the first one */
+	if (ip->protocol != IPPROTO_UDP || ip->version != 0x45 || ip->first >> 16 & swap16(0x3fff))
+		return NEXT;
+	struct packet p = {
+		.source = {ip->source},
+		.host = {ip->to},
+		.key = {.address = {ip->to}, .family = AF_INET},
+		.length = swap16(ip->length),
+		.at = l3 + sizeof *ip + sizeof(struct head_udp),
+		.first = ip->first,
+		.ttl = ip->ttl,
+	};
+	if (!take_udp(skb, &p, (void *)(ip + 1), sizeof *ip) || sum_head4(ip) != 0xffff)
+		return NEXT;
+	return handle(skb, &p, l3);
+}
+
+inline_always int take6(struct __sk_buff *skb, const __u32 l3)
+{
+	void *data, *end;
+	REACH(l3 + sizeof(struct head6) + sizeof(struct head_udp));
+	const struct head6 *ip = data + l3;
+	if (ip->next != IPPROTO_UDP)
+		return NEXT;
+	struct packet p = {
+		.key = {.family = AF_INET6},
+		.length = swap16(ip->length) + sizeof *ip,
+		.at = l3 + sizeof *ip + sizeof(struct head_udp),
+		.first = swap32(0x4000), /* as IPv4: not to be fragmented */
+		.ttl = ip->hops,
+	};
+	__builtin_memcpy(p.source, ip->source, 16);
+	__builtin_memcpy(p.host, ip->to, 16);
+	__builtin_memcpy(p.key.address, ip->to, 16);
+	if (!take_udp(skb, &p, (void *)(ip + 1), sizeof *ip))
+		return NEXT;
+	return handle(skb, &p, l3);
+}
+
+inline_always int take(struct __sk_buff *skb, const __u32 l3)
+{
+	/* Merged segments (GRO, or a sender's GSO) are several datagrams in one. */
+	if (skb->pkt_type != 0 || skb->vlan_present || skb->gso_size)
+		return NEXT;
+	if (skb->protocol == swap16(ETH_P_IP))
+		return take4(skb, l3);
+	if (skb->protocol == swap16(ETH_P_IPV6))
+		return take6(skb, l3);
+	return NEXT;
+}
+
+/* For devices whose packets have an Ethernet header, lo included. */
+SEC("tc/ethernet") int ethernet(struct __sk_buff *skb)
+{
+	return take(skb, ETH_HLEN);
+}
+
+/* For devices without: tun, WireGuard, tunnels. */
+SEC("tc/bare") int bare(struct __sk_buff *skb)
+{
+	return take(skb, 0);
+}
+
+char license[] SEC("text/license") = "BSD-2-Clause";
+char compiler[] SEC("text/compiler") = __VERSION__;
+char source[] SEC("text/source") = SOURCE_DIGEST;

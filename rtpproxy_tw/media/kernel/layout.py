@@ -1,0 +1,211 @@
+"""The structs that the relay and relay.bpf.c share, as bytes. Pure.
+
+Numbers are little-endian (the object is compiled for such machines), addresses and ports are in
+network order. Where one side changes, the other must; ``tests/kernel/test_layout.py`` compiles
+both where there is a compiler, and the loader checks the sizes against the object.
+"""
+
+from __future__ import annotations
+
+import socket
+from struct import Struct
+from typing import NamedTuple
+
+from rtpproxy_tw.addresses import Address, family_of
+from rtpproxy_tw.media.kernel.path import RtpState, Sample, Traffic
+
+NO_PAYLOAD_TYPE = 0xFFFFFFFF
+JITTER_UNIT = 4096
+"""The kernel has no fractions: jitter in ticks is multiplied by this."""
+
+RECENT = 10
+"""Timestamps remembered."""
+
+WINDOW = (1 << 64) - 1
+
+KEY = Struct("<16s2sH")
+"""Address, port, family."""
+
+COUNTERS = Struct("<13Q3Q")
+DESCRIPTION = Struct("<20s16s16s16s16sIIII2s2s2sHHHBB2x12x")
+RTP = Struct("<4q5QII4QQII10IIII12x")
+
+SLOT_SIZE = COUNTERS.size + DESCRIPTION.size + RTP.size
+DESCRIPTION_AT = COUNTERS.size
+RTP_AT = DESCRIPTION_AT + DESCRIPTION.size
+FLAGS_AT = DESCRIPTION_AT + 20 + 4 * 16 + 3 * 4
+
+# Words of eight octets within the counters.
+LIVE, BUSY, PACKETS, OCTETS, LAST_NS, GAP_NS = range(6)
+HANDED, FAILED, FOREIGN, REFUSED = range(6, 10)
+TAP_LOST = 12
+
+RECORD = Struct("<QII")
+"""A tap's record: when, whose, how many octets follow."""
+
+RTP_FLAG = 1
+TAP_FLAG = 2
+LOCAL_FLAG = 4
+
+PORTS_ROWS = 65536 // 16
+PORTS_ROW = Struct("<Q")
+
+
+class Hop(NamedTuple):
+    """How a destination is reached, as far as the program must know."""
+
+    device: int
+    """Interface index."""
+    host: str
+    """The local address that datagrams leave from."""
+    via: str | None
+    """The neighbour to hand them to; None: the kernel looks it up (local destinations)."""
+    mtu: int
+    ttl: int
+    local: bool
+    """The destination is this host."""
+
+
+def pack_host(host: str) -> bytes:
+    """Sixteen octets: the address in network order, then zeros."""
+    return socket.inet_pton(family_of(host), host).ljust(16, b"\0")
+
+
+def pack_key(local: Address) -> bytes:
+    """What the flow table is asked by. An unspecified host gives the key of any address."""
+    host, port = local
+    return KEY.pack(pack_host(host), port.to_bytes(2, "big"), family_of(host))
+
+
+def port_bit(local: Address) -> tuple[int, int]:
+    """(row, bit) in the table of ports, for flows with that local address."""
+    host, port = local
+    wildcard = host in ("0.0.0.0", "::")
+    bit = (2 if family_of(host) == socket.AF_INET6 else 0) + wildcard
+    return port >> 4, (port & 15) * 4 + bit
+
+
+def longest(family_in: int, family_out: int, mtu: int) -> int:
+    """Octets of the longest arriving IP packet that fits ``mtu`` when it leaves."""
+    grows = (family_out == socket.AF_INET6) - (family_in == socket.AF_INET6)
+    return max(0, min(mtu - 20 * grows, 65_535))
+
+
+def pack_description(
+    local: Address,
+    source: Address,
+    port_out: int,
+    to: Address,
+    hop: Hop,
+    *,
+    tos: int,
+    serial: int,
+    budget: int,
+    flags: int,
+) -> bytes:
+    """The part of a slot that says what is to be done."""
+    family_out = family_of(to[0])
+    return DESCRIPTION.pack(
+        pack_key(local),
+        pack_host(source[0]),
+        pack_host(hop.host),
+        pack_host(to[0]),
+        pack_host(hop.via) if hop.via else bytes(16),
+        hop.device,
+        serial,
+        budget,
+        flags | (LOCAL_FLAG if hop.local else 0),
+        source[1].to_bytes(2, "big"),
+        port_out.to_bytes(2, "big"),
+        to[1].to_bytes(2, "big"),
+        family_out,
+        family_of(hop.via) if hop.via else 0,
+        longest(family_of(local[0]), family_out, hop.mtu),
+        tos,
+        hop.ttl,
+    )
+
+
+def pack_rtp(state: RtpState) -> bytes:
+    """Statistics for the program to go on from."""
+    recent = state.recent[-RECENT:]
+    return RTP.pack(
+        state.earlier,
+        state.offset,
+        state.lowest,
+        state.highest,
+        state.seen & WINDOW,
+        state.received,
+        state.duplicates,
+        state.errors,
+        state.ssrc_changes,
+        # It is only compared, so the program never turns it round.
+        int.from_bytes((state.ssrc or 0).to_bytes(4, "big"), "little"),
+        NO_PAYLOAD_TYPE if state.payload_type is None else state.payload_type,
+        round(state.jitter_last * JITTER_UNIT),
+        round(state.jitter_peak * JITTER_UNIT),
+        round(state.jitter_total * JITTER_UNIT),
+        state.jitter_samples,
+        state.ticks,
+        state.timestamp,
+        state.clock_rate,
+        *recent,
+        *(0,) * (RECENT - len(recent)),
+        len(recent) % RECENT,
+        len(recent),
+        state.source_samples,
+    )
+
+
+def unpack_rtp(slot: bytes) -> RtpState:
+    """The statistics in a whole slot."""
+    words = RTP.unpack_from(slot, RTP_AT)
+    ssrc, payload_type = words[9:11]
+    recent, (following, count, samples) = words[18:28], words[28:31]
+    known = payload_type != NO_PAYLOAD_TYPE
+    turned = recent[following:] + recent[:following] if count == RECENT else recent[:count]
+    return RtpState(
+        received=words[5],
+        duplicates=words[6],
+        errors=words[7],
+        ssrc=int.from_bytes(ssrc.to_bytes(4, "little"), "big") if known else None,
+        ssrc_changes=words[8],
+        payload_type=payload_type if known else None,
+        earlier=words[0],
+        offset=words[1],
+        lowest=words[2],
+        highest=words[3],
+        seen=words[4],
+        jitter_last=words[11] / JITTER_UNIT,
+        jitter_peak=words[12] / JITTER_UNIT,
+        jitter_total=words[13] / JITTER_UNIT,
+        jitter_samples=words[14],
+        source_samples=samples,
+        clock_rate=words[17],
+        ticks=words[15],
+        timestamp=words[16],
+        recent=turned,
+    )
+
+
+def unpack_sample(slot: bytes) -> Sample:
+    """All counters of a whole slot."""
+    words = COUNTERS.unpack_from(slot)
+    return Sample(
+        packets=words[PACKETS],
+        octets=words[OCTETS],
+        last_ns=words[LAST_NS],
+        gap_ns=words[GAP_NS],
+        handed_up=words[HANDED],
+        foreign=words[FOREIGN],
+        refused=words[REFUSED],
+        failed=words[FAILED],
+        tap_lost=words[TAP_LOST],
+        rtp=unpack_rtp(slot),
+    )
+
+
+def unpack_traffic(slot: bytes) -> Traffic:
+    """The three counters that every packet moves."""
+    words = COUNTERS.unpack_from(slot)
+    return Traffic(words[PACKETS], words[OCTETS], words[LAST_NS])

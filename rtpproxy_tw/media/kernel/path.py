@@ -1,0 +1,191 @@
+"""The seam between the relay and whatever carries settled streams past it.
+
+==========  ====================================================================================
+Flow        one direction of one component: datagrams that arrive on one local address from one
+            believed source, and where they go
+path        what carries flows: the eBPF program, or a fake
+add         the path carries the flow from the next datagram on
+remove      datagrams come to the socket again; the counters returned are the last ones
+handed up   a datagram of the believed source that the path leaves to the socket all the same:
+            fragments, IP options, too long for the way out, and the like
+foreign     a datagram of another source; some go up to the socket, the rest is dropped
+withdrawn   a flow that the path gave up by itself, because no route leads to its destination
+==========  ====================================================================================
+
+All times are nanoseconds of CLOCK_MONOTONIC. The sockets of the local addresses stay open: they
+own the ports and take what the path does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, NewType, Protocol
+
+from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.errors import RelayError
+
+FlowId = NewType("FlowId", int)
+"""Names a flow from its ``add`` to its ``remove``; never used again while the process lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What is to be carried. Hosts are numeric and canonical; families may differ.
+
+    ``local`` and ``out`` may have an unspecified host (a socket bound to a wildcard): the flow
+    then takes what is sent to any address of this host, or leaves from the one that the route
+    gives. ``tos`` is the octet put on what leaves.
+    """
+
+    local: Address
+    """Where it arrives."""
+    source: Address
+    """The only believed sender."""
+    out: Address
+    """The local address it leaves from."""
+    to: Address
+    """Where it goes."""
+    tos: int = 0
+    rtp: bool = True
+    """Keep RTP statistics."""
+    tap: bool = False
+    """Hand a copy of every datagram to the ``on_tap`` callback."""
+
+
+@dataclass(frozen=True, slots=True)
+class RtpState:
+    """RTP statistics as :class:`rtpproxy_tw.quality.analyzer.Analyzer` keeps them.
+
+    The same words with the same meaning, so that one may go on where the other left off. Only
+    ``seen`` is shorter: a late number more than 64 below the highest counts as received, whether
+    or not it had come before. Jitter is in timestamp ticks; ``jitter_total`` is the sum over
+    ``jitter_samples``, of all sources. The filter forgets a source when another begins.
+    """
+
+    received: int = 0
+    duplicates: int = 0
+    errors: int = 0
+    ssrc: int | None = None
+    ssrc_changes: int = 0
+    payload_type: int | None = None
+    earlier: int = 0
+    offset: int = 0
+    lowest: int = 0
+    highest: int = -1
+    seen: int = 0
+    """Bit n: the number n below the highest has come; 64 bits."""
+    jitter_last: float = 0.0
+    jitter_peak: float = 0.0
+    jitter_total: float = 0.0
+    jitter_samples: int = 0
+    source_samples: int = 0
+    """How many of the samples are of the current source."""
+    clock_rate: int = 0
+    """Hz, of the last packet; 0: the next one is no sample."""
+    ticks: int = 0
+    """When the last packet came, in ticks of ``clock_rate``."""
+    timestamp: int = 0
+    """Of the last packet."""
+    recent: tuple[int, ...] = ()
+    """The last ten different timestamps, oldest first."""
+
+    @property
+    def sent(self) -> int:
+        """How many packets the party must have sent."""
+        return self.earlier + self.highest - self.lowest + 1
+
+
+class Traffic(NamedTuple):
+    """What changes with every packet."""
+
+    packets: int
+    """Relayed."""
+    octets: int
+    """Of their payload."""
+    last_ns: int
+    """When the last of them came, 0 before any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All counters of one flow since its ``add``; consistent with each other."""
+
+    packets: int = 0
+    """Relayed."""
+    octets: int = 0
+    """Of their payload."""
+    last_ns: int = 0
+    """When the last of them came, 0 before any."""
+    gap_ns: int = 0
+    """The longest time between two of them."""
+    handed_up: int = 0
+    """Of the believed source, left to the socket."""
+    foreign: int = 0
+    """Of others, left to the socket."""
+    refused: int = 0
+    """Of others, dropped because too many came within a second."""
+    failed: int = 0
+    """Lost because the kernel was out of memory."""
+    tap_lost: int = 0
+    """Relayed, but not copied: the tap's reader was too slow."""
+    rtp: RtpState = RtpState()
+    """Counts on from what was given to ``add``."""
+
+
+class Unavailable(RelayError):
+    """This machine cannot carry flows; ``reason`` and ``remedy`` are sentences for the operator."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason} {remedy}".strip())
+        self.reason = reason
+        self.remedy = remedy
+
+
+OnTap = Callable[[FlowId, bytes, Address, int], None]
+"""(flow, datagram, source, when in ns). Called in batches, some milliseconds late."""
+
+OnWithdrawn = Callable[[FlowId], None]
+"""The flow is carried no more; ``remove`` it for its last counters."""
+
+
+class KernelPath(Protocol):
+    """Carries flows. Only ``start`` raises, and only Unavailable; unknown ids are bugs: KeyError.
+
+    Nothing blocks longer than some microseconds.
+    """
+
+    def start(self) -> None:
+        """Make ready to carry. Raises Unavailable, having undone what it did."""
+
+    def stop(self) -> None:
+        """Carry nothing any more and leave nothing behind. Idempotent."""
+
+    def add(self, flow: Flow, rtp: RtpState | None = None) -> FlowId | None:
+        """Carry ``flow`` from its next datagram on; ``rtp``: statistics to go on from.
+
+        None where it cannot be (``refusals`` tells why): the datagrams come to the socket as
+        before. A second flow with the same ``local`` is refused.
+        """
+
+    def remove(self, id: FlowId) -> Sample:
+        """Stop carrying; nothing is counted afterwards, and no tap callback comes any more."""
+
+    def set_tap(self, id: FlowId, tap: bool) -> None:
+        """Start or stop copying; copies made before a stop are delivered before it returns."""
+
+    def sample(self, id: FlowId) -> Sample:
+        """The counters now."""
+
+    def samples(self) -> Mapping[FlowId, Traffic]:
+        """What every flow carried, cheaply enough to be asked every second."""
+
+    def on_tap(self, callback: OnTap) -> None:
+        """Whom to give the copies of tapped flows; one callback, before the first tap."""
+
+    def on_withdrawn(self, callback: OnWithdrawn) -> None:
+        """Whom to tell of flows given up; one callback, never called from within ``add``."""
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """How often ``add`` answered None, by reason."""

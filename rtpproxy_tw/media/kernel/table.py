@@ -1,0 +1,151 @@
+"""The flows as the program sees them: slots, the table that finds them, the ports they take.
+
+A slot's description is only written while ``live`` is 0 and nobody is ``busy`` in it (see
+relay.bpf.c), so the program never acts on half of one, and counters read after that are final.
+The word ``busy`` belongs to the program alone, even in a free slot.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Mapping
+
+from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.media.kernel import layout
+from rtpproxy_tw.media.kernel.bpf_syscall import Map
+from rtpproxy_tw.media.kernel.path import RtpState, Traffic
+
+FOR_EVER = (1 << 64) - 1
+
+_WORDS = layout.SLOT_SIZE // 8
+
+_OWNED_FROM = 16
+"""Where in a slot the words end that are not written as part of a whole."""
+
+READ_TRIES = 64
+
+WAIT_TRIES = 200_000
+"""Some tenths of a second: longer than any packet is under way, and an end to waiting."""
+
+
+class Full(Exception):
+    """No slot is left."""
+
+
+class Table:
+    """Slots and what leads to them. Not thread-safe; the program runs beside it all the same."""
+
+    def __init__(self, maps: Mapping[str, Map], capacity: int) -> None:
+        """Raises OSError."""
+        self._flows = maps["flows"]
+        self._memory = maps["slots"].map()
+        self._words = memoryview(self._memory).cast("Q")
+        self._port_memory = maps["ports"].map()
+        self._rows = memoryview(self._port_memory).cast("Q")
+        self._state_memory = maps["state"].map()
+        self._state = memoryview(self._state_memory).cast("Q")
+        self._free = deque(range(capacity))
+        self._locals: dict[int, Address] = {}
+        self._takers: dict[tuple[int, int], int] = {}
+
+    def serve_until(self, ns: int) -> None:
+        """Let the program relay until then (CLOCK_MONOTONIC), as long as it hears no more."""
+        self._state[0] = ns
+
+    def put(self, local: Address, description: bytes, rtp: RtpState) -> int:
+        """Carry a flow; the number of its slot. Raises Full."""
+        if not self._free:
+            raise Full
+        slot = self._free.popleft()
+        zeros = bytes(layout.DESCRIPTION_AT - _OWNED_FROM)
+        start = slot * layout.SLOT_SIZE
+        self._memory[start + _OWNED_FROM : start + layout.SLOT_SIZE] = (
+            zeros + description + layout.pack_rtp(rtp)
+        )
+        try:
+            self._flows[layout.pack_key(local)] = slot.to_bytes(4, "little")
+        except OSError as error:
+            self._free.append(slot)
+            if error.errno in (errno.E2BIG, errno.ENOMEM):
+                raise Full from None
+            raise
+        self._words[slot * _WORDS + layout.LIVE] = 1
+        self._locals[slot] = local
+        self._take_port(local)
+        return slot
+
+    def remove(self, slot: int) -> bytes:
+        """Stop carrying; the whole slot, which is final."""
+        local = self._locals.pop(slot)
+        self._words[slot * _WORDS + layout.LIVE] = 0
+        self._leave_port(local)
+        del self._flows[layout.pack_key(local)]
+        self._wait(slot)
+        start = slot * layout.SLOT_SIZE
+        content = self._memory[start : start + layout.SLOT_SIZE]
+        self._free.append(slot)
+        return content
+
+    def change(self, slot: int, description: bytes) -> None:
+        """Put another description; datagrams that come in the meantime go to the socket."""
+        self._words[slot * _WORDS + layout.LIVE] = 0
+        os.getppid()  # any system call: see relay.bpf.c on reordered stores
+        self._wait(slot)
+        start = slot * layout.SLOT_SIZE + layout.DESCRIPTION_AT
+        self._memory[start : start + len(description)] = description
+        self._words[slot * _WORDS + layout.LIVE] = 1
+
+    def read(self, slot: int) -> bytes:
+        """The whole slot, its counters consistent unless packets never stop coming."""
+        words, base = self._words, slot * _WORDS
+        start = slot * layout.SLOT_SIZE
+        content = b""
+        for _ in range(READ_TRIES):
+            before = words[base + layout.PACKETS]
+            idle = not words[base + layout.BUSY]
+            content = self._memory[start : start + layout.SLOT_SIZE]
+            if idle and not words[base + layout.BUSY] and words[base + layout.PACKETS] == before:
+                break
+        return content
+
+    def traffic(self, slot: int) -> Traffic:
+        """The three counters that every packet moves."""
+        words, base = self._words, slot * _WORDS
+        return Traffic(
+            words[base + layout.PACKETS], words[base + layout.OCTETS], words[base + layout.LAST_NS]
+        )
+
+    def close(self) -> None:
+        """Unmap. Idempotent."""
+        for view, memory in (
+            (self._words, self._memory),
+            (self._rows, self._port_memory),
+            (self._state, self._state_memory),
+        ):
+            view.release()
+            memory.close()
+
+    def _wait(self, slot: int) -> None:
+        """Until no packet is under way in the slot.
+
+        That takes well below a microsecond, unless a hypervisor has taken the processor away.
+        """
+        busy = slot * _WORDS + layout.BUSY
+        for _ in range(WAIT_TRIES):
+            if not self._words[busy]:
+                return
+            os.sched_yield()
+
+    def _take_port(self, local: Address) -> None:
+        place = row, bit = layout.port_bit(local)
+        self._takers[place] = self._takers.get(place, 0) + 1
+        self._rows[row] |= 1 << bit
+
+    def _leave_port(self, local: Address) -> None:
+        place = row, bit = layout.port_bit(local)
+        self._takers[place] -= 1
+        if not self._takers[place]:
+            del self._takers[place]
+            self._rows[row] &= ~(1 << bit) & FOR_EVER
