@@ -73,6 +73,14 @@ class SessionRegistry:
 
     # Finding.
 
+    def calls(self) -> Iterator[str]:
+        """The call-ids of all sessions, as they are now."""
+        return iter(tuple(self._calls))
+
+    def of_call(self, call_id: str) -> list[Session]:
+        """All sessions of a call; none where there is no such call."""
+        return list(self._calls.get(call_id, {}).values())
+
     def find(self, call_id: str, first: str, second: str | None) -> Match | None:
         """The one session a U, L, P, S, C or Q means.
 
