@@ -15,7 +15,9 @@ just after, for one far ahead (about 65 000 ahead, or 2**32). Here it counts bel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from rtpproxy_tw.quality.jitter import CLOCK_RATES, Jitter, SourceJitter
 from rtpproxy_tw.rtp import peek
@@ -87,6 +89,38 @@ class Analyzer:
     def jitter_mean(self) -> float:
         """Its mean over all samples, in timestamp ticks."""
         return self._jitter.mean
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that counting needs to go on elsewhere; :meth:`resume` takes it back."""
+        return {
+            "received": self.received,
+            "duplicates": self.duplicates,
+            "errors": self.errors,
+            "ssrc": self.ssrc,
+            "ssrc_changes": self.ssrc_changes,
+            "payload_type": self.payload_type,
+            "earlier": self._earlier,
+            "offset": self._offset,
+            "lowest": self._lowest,
+            "highest": self._highest,
+            "seen": self._seen,
+            **self._jitter.snapshot(self._source),
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``, a :meth:`snapshot` or what another counter made of one."""
+        self.received = state["received"]
+        self.duplicates = state["duplicates"]
+        self.errors = state["errors"]
+        self.ssrc = state["ssrc"]
+        self.ssrc_changes = state["ssrc_changes"]
+        self.payload_type = state["payload_type"]
+        self._earlier = state["earlier"]
+        self._offset = state["offset"]
+        self._lowest = state["lowest"]
+        self._highest = state["highest"]
+        self._seen = state["seen"]
+        self._source = self._jitter.resume(self.ssrc, state)
 
     def heard(self, datagram: bytes, now: float) -> None:
         """Take one datagram into account; ``now`` is monotonic seconds. Raises nothing."""

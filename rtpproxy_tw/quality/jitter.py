@@ -13,7 +13,9 @@ sample here.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 CLOCK_RATES = {
     0: 8000,  # PCMU
@@ -85,6 +87,27 @@ class SourceJitter:
         self._ticks = ticks
         self._timestamp = timestamp
 
+    def snapshot(self) -> dict[str, Any]:
+        """The last packets, as far as the next one is compared with them."""
+        return {
+            "clock_rate": self._clock_rate,
+            "ticks": self._ticks,
+            "timestamp": self._timestamp,
+            "recent": tuple(self._recent),
+        }
+
+    @classmethod
+    def resumed(cls, state: Mapping[str, Any]) -> SourceJitter:
+        """A filter that goes on from ``state``."""
+        made = cls(
+            last=state["jitter_last"], peak=state["jitter_peak"], samples=state["source_samples"]
+        )
+        made._clock_rate = state["clock_rate"]
+        made._ticks = state["ticks"]
+        made._timestamp = state["timestamp"]
+        made._recent.extend(state["recent"])
+        return made
+
     def _sample(self, elapsed: int, step: int) -> None:
         if step < -_CYCLE // 2:
             step += _CYCLE
@@ -115,6 +138,29 @@ class Jitter:
                 self._forget(next(iter(self._sources)))
             found = self._sources[ssrc] = SourceJitter()
         return found
+
+    def snapshot(self, source: SourceJitter) -> dict[str, Any]:
+        """What the filter of ``source``, the current one, and the figures need to go on."""
+        kept = self._sources.values()
+        return {
+            "jitter_last": source.last,
+            "jitter_peak": self.peak,
+            "jitter_total": sum((each.total for each in kept), self._total),
+            "jitter_samples": sum((each.samples for each in kept), self._samples),
+            "source_samples": source.samples,
+            **source.snapshot(),
+        }
+
+    def resume(self, ssrc: int | None, state: Mapping[str, Any]) -> SourceJitter:
+        """Go on from ``state``; the result is the filter of ``ssrc``. Others begin anew."""
+        source = SourceJitter.resumed(state)
+        # Only sums over all sources are known, so all that was measured counts as this one's.
+        source.total = state["jitter_total"] if source.samples else 0.0
+        self._sources = {} if ssrc is None else {ssrc: source}
+        self._peak = state["jitter_peak"]
+        self._total = state["jitter_total"] - source.total
+        self._samples = state["jitter_samples"] - source.samples
+        return source
 
     def _forget(self, ssrc: int) -> None:
         gone = self._sources.pop(ssrc)

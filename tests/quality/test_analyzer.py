@@ -175,3 +175,23 @@ def test_after_thousands_of_wraps_another_source_costs_no_more() -> None:
     before = len(pickle.dumps(analyzer))
     analysed([*packets(1, ssrc=1), *packets(65530, ssrc=1)], analyzer)
     assert len(pickle.dumps(analyzer)) < before + 300
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 65535), st.integers(0, 3)), max_size=60), st.integers(0, 60)
+)
+def test_counting_goes_on_elsewhere_from_a_snapshot(
+    packets: list[tuple[int, int]], cut: int
+) -> None:
+    """A counter resumed in the middle ends with the same figures."""
+    whole, first, second = Analyzer(), Analyzer(), Analyzer()
+    for number, (sequence, ssrc) in enumerate(packets):
+        datagram = packet(sequence, timestamp=160 * number, ssrc=ssrc)
+        whole.heard(datagram, 0.02 * number)
+        if number == cut:
+            second.resume(first.snapshot())
+        (first if number < cut else second).heard(datagram, 0.02 * number)
+    resumed = second if len(packets) > cut else first
+    names = ("sent", "received", "duplicates", "lost", "errors", "ssrc", "ssrc_changes")
+    assert [getattr(resumed, name) for name in names] == [getattr(whole, name) for name in names]
+    assert resumed.jitter_max >= resumed.jitter_last >= 0
