@@ -37,6 +37,7 @@ MEANINGS = {
     71: "no free media ports for this session",
     72: "no free media ports for a new session",
     75: "the relay was started without a notification socket (-n)",
+    81: "a fault of the relay itself, to be found in its log",
     98: "the relay is overloaded and takes no new sessions",
     99: "the relay is shutting down and takes no new sessions",
 }
