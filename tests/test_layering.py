@@ -32,8 +32,15 @@ FOLDERS = {"control", "media", "recording", "reporting", "web", "continuity"}
 """Never import each other."""
 
 PURE_PARTS = {
-    "control.rtpproxy",
+    "control.escape",
+    "control.logbudget",
+    "control.modifiers",
+    "control.remote",
+    "control.render",
     "control.replies",
+    "control.rtpproxy",
+    "control.subcommands",
+    "control.tokens",
     "media.ports",
     "recording.adhoc",
     "recording.pcap",
