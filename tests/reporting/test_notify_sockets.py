@@ -119,14 +119,15 @@ class Listener:
         self.data.append(bytearray())
         return True
 
-    def read(self, limit: int = 1 << 20) -> None:
-        """Read what there is, at most ``limit`` bytes of each connection."""
+    def read(self, limit: int = 1 << 20) -> int:
+        """Read at most ``limit`` bytes of each connection; how many lines there are by now."""
         self.accept()
         for number, connection in enumerate(self.connections):
             try:
                 self.data[number] += connection.recv(limit)
             except BlockingIOError:
                 continue
+        return len(self.lines)
 
     def reset(self) -> None:
         """Close the connections, but not in an orderly way."""
@@ -196,7 +197,7 @@ def test_a_listener_that_restarts_in_the_middle_gets_every_notice_in_order(
     relay.until(first.accept)
     match reads:
         case "everything":
-            relay.until(lambda: (first.read(), len(first.lines) == 100)[1])
+            relay.until(lambda: first.read() == 100)
         case "some":
             relay.turn(0.05)
             first.read(150)
@@ -225,12 +226,7 @@ def test_notices_wait_for_a_listener_that_is_not_there_yet(
         relay.notifier.notify(told, line)
     relay.turn(5 * PAUSE)
     listener = relay.listener(where)
-
-    def complete() -> bool:
-        listener.read()
-        return len(listener.lines) >= len(NUMBERS)
-
-    relay.until(complete)
+    relay.until(lambda: listener.read() >= len(NUMBERS))
     relay.turn(2 * SETTLE)
     listener.read()
     assert listener.lines == NUMBERS
@@ -318,12 +314,7 @@ def test_a_listener_with_a_full_queue_of_connections_is_tried_again(
 
     relay.until(patience)
     filler.close()
-
-    def complete() -> bool:
-        listener.read()
-        return bool(listener.lines)
-
-    relay.until(complete)
+    relay.until(listener.read)
     assert listener.lines == [b"a"]
 
 
@@ -343,12 +334,7 @@ def test_a_host_name_is_looked_up(relay: Relay) -> None:
     # The real one has threads, which outlive a reactor that is only turned by hand.
     relay.reactor.installNameResolver(SynchronousResolver())
     relay.notifier.notify(told, b"a")
-
-    def complete() -> bool:
-        listener.read()
-        return bool(listener.lines)
-
-    relay.until(complete)
+    relay.until(listener.read)
 
 
 def test_what_waits_when_the_relay_stops_is_written_first(
