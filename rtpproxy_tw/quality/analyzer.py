@@ -34,8 +34,11 @@ JUST_STARTED = 65500
 _CYCLE = 1 << 16
 _LAST = _CYCLE - 1
 
-_WINDOW = (1 << MAX_STEP + _CYCLE - NEAR_WRAP) - 1
-"""One bit for each number a late packet may have: the highest and what is below it."""
+WINDOW_SIZE = MAX_STEP + _CYCLE - NEAR_WRAP
+"""How many numbers a late packet may have: the highest and what is below it."""
+
+_WINDOW = (1 << WINDOW_SIZE) - 1
+"""One bit for each of them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +57,13 @@ class Analyzer:
     """How often it was another than before, the first one included."""
     payload_type: int | None = None
     """The last heard, None before any."""
+    reordered: int = 0
+    """How many came after a later one of their run."""
+    runs: int = 0
+    """How many runs there were."""
+    stray: bytes = b""
+    """The last datagram that is not RTP, until whoever cares has taken it; and when it came."""
+    stray_at: float = 0.0
     _earlier: int = 0
     """What earlier runs span."""
     _offset: int = 0
@@ -74,6 +84,21 @@ class Analyzer:
     def lost(self) -> int:
         """How many of them have not come; shrinks when a late one does."""
         return self.sent - self.received
+
+    @property
+    def lowest(self) -> int:
+        """The extended sequence number the present run begins with."""
+        return self._lowest
+
+    @property
+    def highest(self) -> int:
+        """The highest extended sequence number of the present run, -1 before any."""
+        return self._highest
+
+    @property
+    def seen(self) -> int:
+        """Which of the last WINDOW_SIZE numbers came: bit n stands for ``highest`` - n."""
+        return self._seen
 
     @property
     def jitter_last(self) -> float:
@@ -127,6 +152,8 @@ class Analyzer:
         header = peek(datagram)
         if header is None:
             self.errors += 1
+            self.stray = datagram
+            self.stray_at = now
             return
         payload_type, sequence, timestamp, ssrc, marker, _, _ = header
         self.payload_type = payload_type
@@ -155,6 +182,7 @@ class Analyzer:
         self._earlier = self.sent
         self._lowest = self._highest = number
         self._seen = 1
+        self.runs += 1
         self.received += 1
 
     def _place(self, number: int, sequence: int, marker: bool) -> bool:
@@ -189,6 +217,7 @@ class Analyzer:
             self.duplicates += 1
             return
         self._seen |= bit
+        self.reordered += 1
         if number < self._lowest:
             if self._offset:
                 return
