@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
@@ -227,6 +227,7 @@ def test_a_cookie_on_a_stream_is_a_command(server: Server, client: Transport) ->
     assert server.say(client, b"25752_4 V\n") == [b"E0\n"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([b"V", b"bogus", b"", b"V x"]), max_size=30), st.randoms())
 def test_how_the_bytes_are_cut_changes_nothing(lines: list[bytes], random: st.DataObject) -> None:
     expected = {b"V": b"1\n", b"bogus": b"E0\n", b"": b"E5\n", b"V x": b"E1\n"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtpproxy_tw.commands import (
@@ -49,11 +49,13 @@ def check(dialect: RtpproxyDialect, command: bytes) -> None:
         assert parsed == dialect.parse(b" " + command + b"\r\n")
 
 
+@settings(deadline=None)
 @given(dialects, st.binary(max_size=300))
 def test_any_bytes_are_a_command_or_an_error(dialect: RtpproxyDialect, command: bytes) -> None:
     check(dialect, command)
 
 
+@settings(deadline=None)
 @given(dialects, lines)
 def test_nearly_right_commands_are_a_command_or_an_error(
     dialect: RtpproxyDialect, command: bytes
@@ -61,11 +63,13 @@ def test_nearly_right_commands_are_a_command_or_an_error(
     check(dialect, command)
 
 
+@settings(deadline=None)
 @given(lines, st.integers(0, 300), st.binary(min_size=1, max_size=3))
 def test_damaged_bytes_are_a_command_or_an_error(line: bytes, at: int, noise: bytes) -> None:
     check(RtpproxyDialect(bridging=True), line[:at] + noise + line[at:])
 
 
+@settings(deadline=None)
 @given(RIGHT)
 def test_right_commands_have_no_fault(line: str) -> None:
     parsed = outcome(RtpproxyDialect(), line.encode())
@@ -73,6 +77,7 @@ def test_right_commands_have_no_fault(line: str) -> None:
     assert not isinstance(parsed, CommandError) or parsed.code in (1, 3)
 
 
+@settings(deadline=None)
 @given(RIGHT)
 def test_case_of_command_and_letters_means_nothing(line: str) -> None:
     head, _, rest = line.partition(" ")
@@ -103,6 +108,7 @@ replies: st.SearchStrategy[Reply] = st.one_of(
 cookies = st.none() | st.binary(min_size=1, max_size=512)
 
 
+@settings(deadline=None)
 @given(replies, cookies)
 def test_a_reply_fits_and_ends_with_its_only_line_end(reply: Reply, cookie: bytes | None) -> None:
     line = RtpproxyDialect().render(reply, cookie)
@@ -112,6 +118,7 @@ def test_a_reply_fits_and_ends_with_its_only_line_end(reply: Reply, cookie: byte
     assert body.count(b"\n") == 1
 
 
+@settings(deadline=None)
 @given(mains, results)
 def test_a_client_that_takes_missing_results_for_0_reads_what_was_meant(
     main: Number | Allocated | Text, results: tuple[int | Allocated, ...]

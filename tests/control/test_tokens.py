@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtpproxy_tw.control.escape import MAX_SHOWN, Escaped, escaped, token
@@ -135,6 +135,7 @@ def test_a_stray_percent_sign_is_error_10(tag: bytes) -> None:
     assert caught.value.code == 10
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_a_word_comes_back_as_the_same_bytes(word: bytes) -> None:
     assert text(word).encode("utf-8", "surrogateescape") == word
@@ -156,6 +157,7 @@ def test_control_and_invisible_characters_are_escaped_in_logs(data: bytes, shown
     assert token(data) == f"'{shown}'"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_what_is_logged_is_one_short_printable_line(data: bytes) -> None:
     shown = escaped(data)
