@@ -25,6 +25,40 @@ class IMediaPlane(Interface):
     def mark(leg: Leg) -> None:
         """Apply ``leg.tos`` to sockets that are open. Never raises."""
 
+    def release(session: Session) -> None:
+        """Something about ``session`` is about to change: pass every packet through here.
+
+        To be called before the change. What can be carried by a faster path is given back to it
+        by itself, later. Never raises; idempotent.
+        """
+
+    def refresh(session: Session) -> None:
+        """Bring the counters and times of ``session`` up to date. Never raises."""
+
+    def refresh_all() -> None:
+        """Bring those of all sessions up to date, but for RTP statistics, and the totals."""
+
+
+class IFastPath(Interface):
+    """Carries settled streams past this process. Never raises."""
+
+    active: bool = Attribute("Whether it is worth considering streams at all.")
+
+    def consider(stream: Stream, now: float) -> None:
+        """A packet of ``stream``, whose latch is settled, was passed on: carry it if possible."""
+
+    def release(session: Session) -> None:
+        """Carry none of its streams any more; their counters are complete then. Idempotent."""
+
+    def recall(stream: Stream, now: float) -> None:
+        """A packet came to the socket of ``stream`` although it is carried: stop that."""
+
+    def refresh(session: Session) -> None:
+        """Add what was carried to the counters of ``session``."""
+
+    def refresh_all() -> None:
+        """The same for all sessions, but for RTP statistics."""
+
 
 class ITap(Interface):
     """Wants a stream's packets too."""

@@ -177,6 +177,7 @@ class SessionRegistry:
 
     def ttl_left(self, session: Session) -> int:
         """Whole seconds left to ``session``, as the original counts them down."""
+        self._plane.refresh(session)
         deadline = session.expires(independent=self._independent, hold_timeout=self._hold_timeout)
         left = deadline - self._clock.seconds()
         return max(0, -int(-left // 1))
@@ -241,6 +242,7 @@ class SessionRegistry:
     def _check(self, session: Session) -> None:
         # The one timer of a session: packets only remember when they came, so look whether it
         # really is over and else come back when it may be.
+        self._plane.refresh(session)
         now = self._clock.seconds()
         deadline = self._deadline(session)
         if deadline > now:

@@ -82,6 +82,9 @@ class Sender(Protocol):
     def send(self, datagram: bytes, to: Address) -> bool:
         """Send; False when the kernel refused (counted there, never logged per packet)."""
 
+    def pending(self) -> bool:
+        """Whether a datagram that has arrived waits to be read."""
+
 
 @dataclass(slots=True, eq=False)
 class Stream:
@@ -106,6 +109,16 @@ class Stream:
     first_heard: float = 0.0
     last_heard: float = 0.0
     longest_gap: float = 0.0
+    offloaded: bool = False
+    """A fast path carries what the party sends; the counters here are as of the last refresh."""
+    offload_after: float = 0.0
+    """Not before that time is it worth asking the fast path."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether its packets are passed on as they are, and nobody else wants them."""
+        leg = self.leg
+        return not (self.taps or self.feeds or leg.packet_ms or leg.session.outlet_of)
 
     @property
     def peer(self) -> Stream:

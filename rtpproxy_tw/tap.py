@@ -177,6 +177,7 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
     )
     dispatcher = Dispatcher(
         registry=registry,
+        plane=plane,
         negotiator=negotiator,
         recorders=recorders,
         notifier=notifier,

@@ -45,6 +45,10 @@ class FakePort:
         self.sent.append((datagram, to))
         return True
 
+    def pending(self) -> bool:
+        """Everything is delivered at once here."""
+        return False
+
     def mark(self, tos: int) -> None:
         """Change the TOS."""
         self.tos = tos
@@ -197,6 +201,7 @@ class Bench:
         )
         self.dispatcher = Dispatcher(
             registry=self.registry,
+            plane=self.plane,
             negotiator=self.negotiator,
             recorders=self.recorders,
             notifier=self.notifier,

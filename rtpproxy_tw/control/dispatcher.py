@@ -30,7 +30,7 @@ from rtpproxy_tw.control.counters import query, statistics
 from rtpproxy_tw.control.features import BASE, FEATURES, NOTIFICATION
 from rtpproxy_tw.control.negotiation import Negotiator
 from rtpproxy_tw.errors import CommandError, RecordingRefused
-from rtpproxy_tw.interfaces import INotifier, IRecorders
+from rtpproxy_tw.interfaces import IMediaPlane, INotifier, IRecorders
 from rtpproxy_tw.registry import Match, SessionRegistry
 from rtpproxy_tw.session import (
     Ending,
@@ -52,12 +52,14 @@ class Dispatcher:
         self,
         *,
         registry: SessionRegistry,
+        plane: IMediaPlane,
         negotiator: Negotiator,
         recorders: IRecorders,
         notifier: INotifier,
         totals: Totals,
     ) -> None:
         self._registry = registry
+        self._plane = plane
         self._negotiator = negotiator
         self._recorders = recorders
         self._notifier = notifier
@@ -77,7 +79,7 @@ class Dispatcher:
             case Play():
                 return self._play(command)
             case StopPlay():
-                self._find(command.call_id, command.from_tag, command.to_tag)
+                self._change(command.call_id, command.from_tag, command.to_tag)
                 return Number(0)
             case Record():
                 return self._record(command)
@@ -86,6 +88,7 @@ class Dispatcher:
             case StopRecord():
                 return self._stop_recording(command)
             case Statistics():
+                self._plane.refresh_all()
                 return Text(statistics(command, self._totals), overflow=25)
             case Info():
                 return self._info(command)
@@ -104,10 +107,17 @@ class Dispatcher:
             raise unknown(call_id)
         return found
 
-    def _matching(self, call_id: str, first: str, second: str | None) -> list[Match]:
+    def _change(self, call_id: str, first: str, second: str | None) -> Match:
+        found = self._find(call_id, first, second)
+        self._plane.release(found.session)
+        return found
+
+    def _change_all(self, call_id: str, first: str, second: str | None) -> list[Match]:
         found = self._registry.matching(call_id, first, second)
         if not found:
             raise unknown(call_id)
+        for session, _ in found:
+            self._plane.release(session)
         return found
 
     def _delete(self, command: Delete) -> Reply:
@@ -119,11 +129,12 @@ class Dispatcher:
 
     def _query(self, command: Query) -> Reply:
         found = self._find(command.call_id, command.from_tag, command.to_tag)
+        self._plane.refresh(found.session)
         answer = Text(query(command, found, self._registry), overflow=26)
         return self._negotiator.with_subs(answer, command.subs, found.leg)
 
     def _play(self, command: Play) -> Reply:
-        found = self._find(command.call_id, command.from_tag, command.to_tag)
+        found = self._change(command.call_id, command.from_tag, command.to_tag)
         if command.codecs is None and not found.leg.codecs:
             raise CommandError(35, "P with codecs 'session', but the party has no codec list")
         if command.count == 0:
@@ -132,7 +143,7 @@ class Dispatcher:
 
     def _record(self, command: Record) -> Reply:
         started = 0
-        for _, leg in self._matching(command.call_id, command.from_tag, command.to_tag):
+        for _, leg in self._change_all(command.call_id, command.from_tag, command.to_tag):
             try:
                 self._recorders.record(leg, None, command.single)
             except RecordingRefused as refusal:
@@ -142,7 +153,7 @@ class Dispatcher:
         return Number(0) if started else Failed(50)
 
     def _copy(self, command: Copy) -> Reply:
-        found = self._find(command.call_id, command.from_tag, command.to_tag)
+        found = self._change(command.call_id, command.from_tag, command.to_tag)
         if command.show_port or command.target.startswith("udp:"):
             raise CommandError(65, f"cannot copy to {command.target!r}: only files are supported")
         try:
@@ -153,12 +164,13 @@ class Dispatcher:
 
     def _stop_recording(self, command: StopRecord) -> Reply:
         stopped = 0
-        for session, leg in self._matching(command.call_id, command.from_tag, command.to_tag):
+        for session, leg in self._change_all(command.call_id, command.from_tag, command.to_tag):
             for each in session.legs if command.both else (leg,):
                 stopped += self._recorders.stop(each)
         return Number(0) if stopped else Failed(50)
 
     def _info(self, command: Info) -> Reply:
+        self._plane.refresh_all()
         totals = self._totals
         active = len(self._registry)
         lines = [

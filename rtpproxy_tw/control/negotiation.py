@@ -144,6 +144,7 @@ class Negotiator:
     ) -> None:
         # The leg whose port is told: it gets sockets if it has none or new ones are wanted.
         session = leg.session
+        self._plane.release(session)
         if not leg.port or options.new_port:
             local = chosen or leg.local
             if options.new_port and chosen is None and len(options.sides) == 2:
@@ -237,6 +238,7 @@ class Negotiator:
     def _set_tos(self, leg: Leg, tos: int) -> int:
         if leg.local is not None and ":" in leg.local.host:
             return -1
+        self._plane.release(leg.session)
         leg.tos = tos
         self._plane.mark(leg)
         return 0
@@ -248,6 +250,7 @@ class Negotiator:
             return -1
         if session.outlet_of is not None:
             return 0 if session.outlet_of is source.session else -1  # a re-INVITE says it again
+        self._plane.release(source.session)
         session.outlet_of = source.session
         for giver, taker in ((source.leg, party.opposite), (source.leg.opposite, party)):
             for given, taken in zip(giver.streams, taker.streams, strict=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.interfaces import IFastPath
+from rtpproxy_tw.media.fastpath import NullFastPath
 from rtpproxy_tw.quality.analyzer import Analyzer
 from rtpproxy_tw.session import Component, Stream
 from rtpproxy_tw.statistics import Totals
@@ -21,11 +23,19 @@ class Relay:
     """
 
     def __init__(
-        self, now: Callable[[], float], totals: Totals, *, send_twice: bool = False
+        self,
+        now: Callable[[], float],
+        totals: Totals,
+        *,
+        fast_path: IFastPath | None = None,
+        send_twice: bool = False,
     ) -> None:
         self._now = now
         self._totals = totals
+        self._fast_path: IFastPath = fast_path or NullFastPath()
         self._send_twice = send_twice
+        # Packets to be sent twice cannot be carried by others.
+        self._offloading = self._fast_path.active and not send_twice
 
     def received(self, stream: Stream, datagram: bytes, source: Address) -> None:
         """``datagram`` from ``source`` arrived on the socket of ``stream``."""
@@ -38,13 +48,20 @@ class Relay:
         totals.npkts_rcvd += 1
         now = self._now()
         latch = stream.latch
+        if stream.offloaded:
+            # The latch must know how long its source has really been silent.
+            self._fast_path.refresh(session)
         believed = latch.source
         if not latch.hear(source, datagram, now):
             stream.ignored += 1
             totals.npkts_discard += 1
             return
-        if latch.source is not believed and stream.component is Component.RTP:
-            leg.rtcp.latch.follow(latch.source or source, now)
+        if latch.source is not believed:
+            self._fast_path.release(session)
+            if stream.component is Component.RTP:
+                leg.rtcp.latch.follow(latch.source or source, now)
+        elif stream.offloaded:
+            self._fast_path.recall(stream, now)
         self._count(stream, datagram, now)
         leg.last_active = now
         if session.outlet_of is not None:
@@ -63,6 +80,8 @@ class Relay:
         else:
             stream.dropped += 1
             totals.npkts_discard += 1
+        if self._offloading and latch.settled and now >= stream.offload_after:
+            self._fast_path.consider(stream, now)
 
     def _count(self, stream: Stream, datagram: bytes, now: float) -> None:
         if stream.accepted:

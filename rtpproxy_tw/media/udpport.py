@@ -120,6 +120,14 @@ class MediaPort(udp.Port):
             return False
         return True
 
+    def pending(self) -> bool:
+        """Whether a datagram that has arrived waits to be read."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return False
+        return True
+
     def mark(self, tos: int) -> None:
         """Change the TOS of what is sent from now on."""
         try:

@@ -10,11 +10,12 @@ from zope.interface import implementer
 
 from rtpproxy_tw.addresses import Address, LocalAddress
 from rtpproxy_tw.errors import AddressUnusable, NoPortsLeft
-from rtpproxy_tw.interfaces import IMediaPlane
+from rtpproxy_tw.interfaces import IFastPath, IMediaPlane
+from rtpproxy_tw.media.fastpath import NullFastPath
 from rtpproxy_tw.media.ports import PortPool
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.udpport import OUT_OF_DESCRIPTORS, PORT_TAKEN
-from rtpproxy_tw.session import Leg, Stream
+from rtpproxy_tw.session import Leg, Session, Stream
 
 TRIES = 512
 """Pairs tried per allocation. Each costs some 20 µs when another process holds the port, and a
@@ -26,6 +27,9 @@ class Port(Protocol):
 
     def send(self, datagram: bytes, to: Address) -> bool:
         """Send; False where the kernel refuses."""
+
+    def pending(self) -> bool:
+        """Whether a datagram that has arrived waits to be read."""
 
     def mark(self, tos: int) -> None:
         """Set the TOS of what is sent."""
@@ -54,14 +58,21 @@ class StreamProtocol(DatagramProtocol):
 
 @implementer(IMediaPlane)
 class UserspacePlane:
-    """Every packet passes through this process.
+    """Every packet passes through this process, but for what a fast path carries.
 
     ``pools`` maps an address family to its pool, ``tos`` is the default mark.
     """
 
     def __init__(
-        self, *, listen: Listen, pools: Mapping[int, PortPool], relay: Relay, tos: int
+        self,
+        *,
+        listen: Listen,
+        pools: Mapping[int, PortPool],
+        relay: Relay,
+        tos: int,
+        fast_path: IFastPath | None = None,
     ) -> None:
+        self._fast_path: IFastPath = fast_path or NullFastPath()
         self._listen = listen
         self._pools = pools
         self._relay = relay
@@ -82,6 +93,7 @@ class UserspacePlane:
         opened = self._open.pop(leg, None)
         if opened is None:
             return
+        self._fast_path.release(leg.session)
         pool, number, ports = opened
         leg.port = 0
         leg.rtp.sender = leg.rtcp.sender = None
@@ -95,6 +107,18 @@ class UserspacePlane:
         if opened is not None and leg.tos is not None:
             for port in opened[2]:
                 port.mark(leg.tos)
+
+    def release(self, session: Session) -> None:
+        """See IMediaPlane."""
+        self._fast_path.release(session)
+
+    def refresh(self, session: Session) -> None:
+        """See IMediaPlane."""
+        self._fast_path.refresh(session)
+
+    def refresh_all(self) -> None:
+        """See IMediaPlane."""
+        self._fast_path.refresh_all()
 
     def _allocate(
         self, leg: Leg, local: LocalAddress, pool: PortPool

@@ -1,0 +1,227 @@
+"""When settled streams leave this process for a faster path, and when they come back.
+
+A component of a session (RTP or RTCP, both directions) is offloaded when both its latches are
+settled and nobody wants its packets but the other party. It is taken back before anything about
+the session changes, and when a packet of it comes to a socket all the same. What was carried is
+added to the counters of the streams as differences, so that nobody need know who carried it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from rtpproxy_tw.interfaces import IFastPath
+from rtpproxy_tw.media.kernel.path import Flow, FlowId, KernelPath, RtpState, Sample
+from rtpproxy_tw.quality.analyzer import Analyzer
+from rtpproxy_tw.session import Component, Session, Stream
+from rtpproxy_tw.statistics import Totals
+
+RETRY = 1.0
+"""Seconds until a stream that could not be offloaded is considered again."""
+
+AFTER_RECALL = 0.1
+"""Seconds after a packet crossed with its own promotion."""
+
+UNFIT = 30.0
+"""Seconds for a stream whose packets the path leaves to the socket: fragments, IP options."""
+
+NANO = 1e-9
+
+WINDOW = (1 << 64) - 1
+"""The path remembers so many sequence numbers."""
+
+
+@implementer(IFastPath)
+class NullFastPath:
+    """There is none."""
+
+    active = False
+
+    def consider(self, stream: Stream, now: float) -> None:
+        """See IFastPath."""
+
+    def release(self, session: Session) -> None:
+        """See IFastPath."""
+
+    def recall(self, stream: Stream, now: float) -> None:
+        """See IFastPath."""
+
+    def refresh(self, session: Session) -> None:
+        """See IFastPath."""
+
+    def refresh_all(self) -> None:
+        """See IFastPath."""
+
+
+@dataclass(slots=True, eq=False)
+class Carried:
+    """One offloaded stream and how much of it is in the counters already."""
+
+    stream: Stream
+    flow: FlowId
+    packets: int = 0
+    octets: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
+@implementer(IFastPath)
+class Offloader:
+    """Gives settled streams to ``path``. ``now`` is monotonic seconds, ``tos`` the default mark."""
+
+    _log = Logger()
+    active = True
+
+    def __init__(
+        self, *, path: KernelPath, now: Callable[[], float], totals: Totals, tos: int
+    ) -> None:
+        self._path = path
+        self._now = now
+        self._totals = totals
+        self._tos = tos
+        self._carried: dict[FlowId, Carried] = {}
+        self._by_stream: dict[Stream, Carried] = {}
+        path.on_withdrawn(self._withdrawn)
+
+    def __len__(self) -> int:
+        """How many streams are carried."""
+        return len(self._carried)
+
+    def consider(self, stream: Stream, now: float) -> None:
+        """See IFastPath."""
+        peer = stream.peer
+        if not self._fit(stream) or not self._fit(peer):
+            stream.offload_after = now + RETRY
+            return
+        # A packet that waits in a socket would be overtaken by the next one.
+        if any(each.sender is None or each.sender.pending() for each in (stream, peer)):
+            return
+        # First the direction that does not flow at this moment.
+        for each in (peer, stream):
+            if not self._carry(each):
+                self._drop(stream, now + RETRY)
+                return
+
+    def release(self, session: Session) -> None:
+        """See IFastPath."""
+        for leg in session.legs:
+            for stream in leg.streams:
+                if stream.offloaded:
+                    self._uncarry(stream)
+
+    def recall(self, stream: Stream, now: float) -> None:
+        """See IFastPath."""
+        final = self._uncarry(stream)
+        unfit = final is not None and final.handed_up > 0
+        self._drop(stream, now + (UNFIT if unfit else AFTER_RECALL))
+
+    def refresh(self, session: Session) -> None:
+        """See IFastPath."""
+        for leg in session.legs:
+            for stream in leg.streams:
+                carried = self._by_stream.get(stream)
+                if carried is not None:
+                    self._add(carried, self._path.sample(carried.flow))
+
+    def refresh_all(self) -> None:
+        """See IFastPath."""
+        for flow, (packets, octets, last_ns) in self._path.samples().items():
+            carried = self._carried.get(flow)
+            if carried is not None and packets != carried.packets:
+                self._add_traffic(carried, packets, octets, last_ns)
+
+    def _fit(self, stream: Stream) -> bool:
+        return stream.latch.settled and stream.latch.remote is not None and stream.plain
+
+    def _carry(self, stream: Stream) -> bool:
+        peer = stream.peer
+        source, to = stream.latch.source, peer.latch.remote
+        local, out = stream.leg.local, peer.leg.local
+        if source is None or to is None or local is None or out is None:
+            return False
+        tos = self._tos if peer.leg.tos is None else peer.leg.tos
+        rtp = stream.component is Component.RTP
+        flow = self._path.add(
+            Flow(
+                local=(local.host, stream.port),
+                source=source,
+                out=(out.host, peer.port),
+                to=to,
+                tos=tos,
+                rtp=rtp,
+            ),
+            _state(stream.analyzer) if rtp else None,
+        )
+        if flow is None:
+            return False
+        carried = Carried(stream, flow)
+        self._carried[flow] = self._by_stream[stream] = carried
+        stream.offloaded = True
+        return True
+
+    def _drop(self, stream: Stream, again_at: float) -> None:
+        """Neither direction of the component is carried any more."""
+        for each in (stream, stream.peer):
+            if each.offloaded:
+                self._uncarry(each)
+            each.offload_after = again_at
+
+    def _uncarry(self, stream: Stream) -> Sample | None:
+        carried = self._by_stream.pop(stream, None)
+        stream.offloaded = False
+        if carried is None:
+            return None
+        del self._carried[carried.flow]
+        final = self._path.remove(carried.flow)
+        self._add(carried, final)
+        return final
+
+    def _withdrawn(self, flow: FlowId) -> None:
+        carried = self._carried.get(flow)
+        if carried is not None:
+            self._drop(carried.stream, self._now() + RETRY)
+
+    def _add(self, carried: Carried, sample: Sample) -> None:
+        stream, totals = carried.stream, self._totals
+        self._add_traffic(carried, sample.packets, sample.octets, sample.last_ns)
+        stream.longest_gap = max(stream.longest_gap, sample.gap_ns * NANO)
+        refused, carried.refused = sample.refused - carried.refused, sample.refused
+        failed, carried.failed = sample.failed - carried.failed, sample.failed
+        stream.ignored += refused
+        stream.dropped += failed
+        totals.npkts_rcvd += refused
+        totals.npkts_discard += refused + failed
+        if stream.component is Component.RTP and sample.packets:
+            if stream.analyzer is None:
+                stream.analyzer = Analyzer()
+            stream.analyzer.resume(asdict(sample.rtp))
+
+    def _add_traffic(self, carried: Carried, packets: int, octets: int, last_ns: int) -> None:
+        fresh = packets - carried.packets
+        if fresh <= 0:
+            return
+        stream, leg, totals = carried.stream, carried.stream.leg, self._totals
+        last = last_ns * NANO
+        if not stream.accepted:
+            stream.first_heard = last
+        stream.accepted += fresh
+        stream.relayed += fresh
+        stream.octets += octets - carried.octets
+        totals.npkts_rcvd += fresh
+        totals.npkts_relayed += fresh
+        carried.packets, carried.octets = packets, octets
+        stream.last_heard = max(stream.last_heard, last)
+        stream.latch.last_heard = max(stream.latch.last_heard, last)
+        leg.last_active = max(leg.last_active, last)
+
+
+def _state(analyzer: Analyzer | None) -> RtpState | None:
+    if analyzer is None:
+        return None
+    state = analyzer.snapshot()
+    state["seen"] &= WINDOW
+    return RtpState(**state)
