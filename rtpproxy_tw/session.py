@@ -28,10 +28,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from rtpproxy_tw.addresses import Address, LocalAddress
 from rtpproxy_tw.latch import Latch
 from rtpproxy_tw.quality.analyzer import Analyzer
+from rtpproxy_tw.quality.monitor import Monitor
+from rtpproxy_tw.quality.refusals import Refusals
 from rtpproxy_tw.quality.timeline import Timeline
 
 if TYPE_CHECKING:
-    from rtpproxy_tw.interfaces import ITap
+    from rtpproxy_tw.interfaces import IProcessor, ITap
 
 
 class Side(Enum):
@@ -101,6 +103,8 @@ class Stream:
     """Who else wants what is relayed: recorders, copies."""
     feeds: tuple[Stream, ...] = ()
     """Streams of other sessions out of which the same packets are sent too."""
+    processor: IProcessor | None = None
+    """What changes or holds back the packets before they are relayed; for nearly all: none."""
     accepted: int = 0
     relayed: int = 0
     dropped: int = 0
@@ -109,6 +113,17 @@ class Stream:
     first_heard: float = 0.0
     last_heard: float = 0.0
     longest_gap: float = 0.0
+    early: int = 0
+    """Datagrams that came before the session was complete; they go nowhere."""
+    latest: bytes = b""
+    """The last datagram accepted, until whoever looks once a second has taken it."""
+    refusals: Refusals | None = None
+    """Whose datagrams are not accepted."""
+    unreachable: int = 0
+    """How often the network said that what is sent from here to the party cannot arrive."""
+    unreachable_at: float = 0.0
+    looped: bool = False
+    """The party's address is a port of this relay."""
     offloaded: bool = False
     """A fast path carries what the party sends; the counters here are as of the last refresh."""
     offload_after: float = 0.0
@@ -117,8 +132,7 @@ class Stream:
     @property
     def plain(self) -> bool:
         """Whether its packets are passed on as they are, and nobody else wants them."""
-        leg = self.leg
-        return not (self.taps or self.feeds or leg.packet_ms or leg.session.outlet_of)
+        return not (self.taps or self.feeds or self.processor or self.leg.session.outlet_of)
 
     @property
     def peer(self) -> Stream:
@@ -144,6 +158,8 @@ class Leg:
     """Where its ports are, or will be when it gets any."""
     port: int = 0
     """The RTP port; RTCP is the next one. 0: no sockets yet."""
+    former_port: int = 0
+    """The port it had when the session ended, for whoever tells of it then."""
     tos: int | None = None
     """IP TOS asked for by a command; None: the relay's default."""
     weak: bool = False
@@ -157,6 +173,8 @@ class Leg:
     ttl: float = 60.0
     last_active: float = 0.0
     """When a packet from this party last reached the relay stage."""
+    monitor: Monitor | None = None
+    """What is remembered from second to second; made at the first look."""
 
     @property
     def opposite(self) -> Leg:

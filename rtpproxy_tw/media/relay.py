@@ -8,6 +8,7 @@ from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.media.fastpath import NullFastPath
 from rtpproxy_tw.quality.analyzer import Analyzer
+from rtpproxy_tw.quality.refusals import Refusals
 from rtpproxy_tw.session import Component, Stream
 from rtpproxy_tw.statistics import Totals
 
@@ -16,7 +17,7 @@ SHORT = 128
 
 
 class Relay:
-    """Latching, statistics, copies and forwarding, in the original's order.
+    """Latching, statistics, processing, copies and forwarding, in the original's order.
 
     ``now`` gives monotonic seconds. Nothing here raises for anything a stranger sends, and nothing
     is logged per packet.
@@ -43,6 +44,7 @@ class Relay:
         leg = stream.leg
         session = leg.session
         if not session.complete:
+            stream.early += 1
             totals.npkts_discard += 1
             return
         totals.npkts_rcvd += 1
@@ -55,8 +57,12 @@ class Relay:
         if not latch.hear(source, datagram, now):
             stream.ignored += 1
             totals.npkts_discard += 1
+            if stream.refusals is None:
+                stream.refusals = Refusals(source)
+            stream.refusals.note(source, datagram, now)
             return
         if latch.source is not believed:
+            _note_source(stream, believed, now)
             self._fast_path.release(session)
             if stream.component is Component.RTP:
                 leg.rtcp.latch.follow(latch.source or source, now)
@@ -67,6 +73,11 @@ class Relay:
         if session.outlet_of is not None:
             stream.dropped += 1
             totals.npkts_discard += 1
+            return
+        processor = stream.processor
+        if processor is not None:
+            for processed in processor.process(stream, datagram, source, now):
+                self._pass_on(stream, processed, source, now)
             return
         for tap in stream.taps:
             tap.heard(stream, datagram, source)
@@ -80,7 +91,7 @@ class Relay:
         else:
             stream.dropped += 1
             totals.npkts_discard += 1
-        if self._offloading and latch.settled and now >= stream.offload_after:
+        if self._offloading and stream.latch.settled and now >= stream.offload_after:
             self._fast_path.consider(stream, now)
 
     def _count(self, stream: Stream, datagram: bytes, now: float) -> None:
@@ -93,6 +104,7 @@ class Relay:
         stream.last_heard = now
         stream.accepted += 1
         stream.octets += len(datagram)
+        stream.latest = datagram
         if stream.component is Component.RTP:
             analyzer = stream.analyzer
             if analyzer is None:
@@ -108,3 +120,13 @@ class Relay:
         if self._send_twice and len(datagram) < SHORT:
             sender.send(datagram, to)
         return sent
+
+
+def _note_source(stream: Stream, before: Address | None, now: float) -> None:
+    """For whoever asks later: ``stream`` believes another source than ``before``."""
+    source = stream.latch.source
+    if source is None or source == before:
+        return
+    kind = "latch" if stream.first_heard == 0.0 else "relatch"
+    what = f"{stream.leg.side.value}: {stream.component.name} is from {source[0]} port {source[1]}"
+    stream.leg.session.timeline.add(now, kind, what)

@@ -28,7 +28,7 @@ class Bursts:
     lost: int = 0
     unjudged: int = 0
     """Passed too fast for the bitmap, or another path than ours carried them."""
-    _runs: int = 0
+    runs: int = 0
     """Series of losses without an arrival between."""
     _since: int = -1
     """Arrivals since the last loss; -1 before any."""
@@ -87,7 +87,7 @@ class Bursts:
         self.lost += 1
         self._gap_packets += 1
         if self._since != 0:
-            self._runs += 1
+            self.runs += 1
         if 0 <= self._since < GMIN:
             self._span += self._since + 1
             self._span_lost += 1
@@ -161,6 +161,6 @@ class Bursts:
     @property
     def ratio(self) -> float:
         """BurstR: the mean series of losses over that of random loss, which is 1/(1 - loss)."""
-        if not self._runs or self.lost == self.packets:
+        if not self.runs or self.lost == self.packets:
             return 1.0
-        return self.lost / self._runs * (1 - self.lost / self.packets)
+        return self.lost / self.runs * (1 - self.lost / self.packets)

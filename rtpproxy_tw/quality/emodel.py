@@ -80,7 +80,7 @@ def _delayed(delay: float) -> float:
     roe = -1.5 * (_NO - _RLR)
     re = 80 + 2.5 * (terv - 14)
     talker = ((roe - re) / 2 + sqrt((roe - re) ** 2 / 4 + 100) - 1) * (1 - exp(-delay))
-    rle = 10.5 * (_WEPL + 7) * (round_trip + 1) ** -0.25
+    rle = 10.5 * (_WEPL + 7) / sqrt(sqrt(round_trip + 1))
     listener = (_RO - rle) / 2 + sqrt((_RO - rle) ** 2 / 4 + 169)
     return talker + listener + _absolute(delay)
 
