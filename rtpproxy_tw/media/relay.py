@@ -75,22 +75,21 @@ class Relay:
             totals.npkts_discard += 1
             return
         processor = stream.processor
-        if processor is not None:
-            for processed in processor.process(stream, datagram, source, now):
-                self._pass_on(stream, processed, source, now)
-            return
-        for tap in stream.taps:
-            tap.heard(stream, datagram, source)
-        for feed in stream.feeds:
-            feed.leg.last_active = now  # what leaves through it keeps an outlet alive
-            if self._send(feed, datagram):
+        for passed in (
+            (datagram,) if processor is None else processor.process(stream, datagram, source, now)
+        ):
+            for tap in stream.taps:
+                tap.heard(stream, passed, source)
+            for feed in stream.feeds:
+                feed.leg.last_active = now  # what leaves through it keeps an outlet alive
+                if self._send(feed, passed):
+                    totals.npkts_relayed += 1
+            if self._send(stream.peer, passed):
+                stream.relayed += 1
                 totals.npkts_relayed += 1
-        if self._send(stream.peer, datagram):
-            stream.relayed += 1
-            totals.npkts_relayed += 1
-        else:
-            stream.dropped += 1
-            totals.npkts_discard += 1
+            else:
+                stream.dropped += 1
+                totals.npkts_discard += 1
         if self._offloading and stream.latch.settled and now >= stream.offload_after:
             self._fast_path.consider(stream, now)
 
