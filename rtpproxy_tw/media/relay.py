@@ -126,6 +126,6 @@ def _note_source(stream: Stream, before: Address | None, now: float) -> None:
     source = stream.latch.source
     if source is None or source == before:
         return
-    kind = "latch" if stream.first_heard == 0.0 else "relatch"
+    kind = "relatch" if stream.accepted else "latch"
     what = f"{stream.leg.side.value}: {stream.component.name} is from {source[0]} port {source[1]}"
     stream.leg.session.timeline.add(now, kind, what)

@@ -62,7 +62,7 @@ class Analyzer:
     runs: int = 0
     """How many runs there were."""
     stray: bytes = b""
-    """The last datagram that is not RTP, until whoever cares has taken it; and when it came."""
+    """The last datagram that is not RTP, empty before any; and when it came."""
     stray_at: float = 0.0
     _earlier: int = 0
     """What earlier runs span."""

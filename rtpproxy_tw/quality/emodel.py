@@ -70,7 +70,7 @@ def _simultaneous(delay: float) -> float:
     g = 1.07 + 0.258 * q + 0.0602 * q * q
     y = (_RO - 100) / 15 + 46 / 8.4 - g / 9
     z = 46 / 30 - g / 40
-    return loud + sidetone + 15 * log10(1 + 10**y + 10**z)
+    return float(loud + sidetone + 15 * log10(1 + 10**y + 10**z))
 
 
 def _delayed(delay: float) -> float:
@@ -90,7 +90,7 @@ def _absolute(delay: float) -> float:
     if delay <= 100:
         return 0.0
     x = log2(delay / 100)
-    return 25 * ((1 + x**6) ** (1 / 6) - 3 * (1 + (x / 3) ** 6) ** (1 / 6) + 2)
+    return float(25 * ((1 + x**6) ** (1 / 6) - 3 * (1 + (x / 3) ** 6) ** (1 / 6) + 2))
 
 
 @lru_cache(maxsize=2048)

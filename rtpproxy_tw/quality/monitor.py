@@ -58,8 +58,6 @@ class Monitor:
     """When the source changed, or the same stream came from a second source."""
     crossed: int = 0
     """Looks that found RTP on the RTCP port."""
-    strays: int = 0
-    """Looks that found RTCP on the RTP port."""
     code: str = ""
     """The verdict as of the last look, and since when it is so."""
     code_since: float = 0.0
@@ -71,6 +69,7 @@ class Monitor:
     _accepted: int = 0
     _ignored: int = 0
     _reports: int = 0
+    _stray_at: float = 0.0
     _unreachable: int = 0
 
     def look(self, leg: Leg, now: float) -> None:
@@ -147,11 +146,10 @@ class Monitor:
 
     def _look_at_stream(self, leg: Leg, analyzer: Analyzer, now: float) -> None:
         stream = leg.rtp
-        if analyzer.stray:
+        if analyzer.stray_at != self._stray_at:
+            self._stray_at = analyzer.stray_at
             if looks_like_rtcp(analyzer.stray):
-                self.strays += 1
                 self._hear_rtcp(leg, analyzer.stray, analyzer.stray_at)
-            analyzer.stray = b""
         if now - stream.last_heard > SILENT:
             if self.silent_since == inf:
                 self.silent_since = stream.last_heard

@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rtpproxy_tw.quality.analyzer import Analyzer
+from rtpproxy_tw.quality.codecs import codec_name
+from rtpproxy_tw.quality.emodel import NARROWBAND
+from rtpproxy_tw.quality.monitor import Monitor
+from rtpproxy_tw.quality.score import codec_of, jitter_ms, score
+
 if TYPE_CHECKING:
     from rtpproxy_tw.session import Leg, Session
+
+_NOTHING = Analyzer()
+_NO_MEMORY = Monitor()
+"""Of a leg that has not been heard or looked at; never written to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +48,8 @@ class LegQuality:
     mos_scale: str
     """``narrowband`` (G.107) or ``wideband`` (G.107.1): figures of one do not compare with those
     of the other."""
+    mos_average: float | None
+    """The mean over the intervals of 10 s."""
     mos_min: float | None
     """The worst interval's."""
     mos_min_at: float | None
@@ -67,39 +79,66 @@ class LegQuality:
 
 def report(session: Session, now: float) -> tuple[LegQuality, LegQuality]:
     """The quality of what the caller sends, then of what the callee sends. Pure."""
-    return _of(session.caller, now), _of(session.callee, now)
+    return _of(session.caller), _of(session.callee)
 
 
-def _of(leg: Leg, now: float) -> LegQuality:
+def _of(leg: Leg) -> LegQuality:
     stream = leg.rtp
-    analyzer = stream.analyzer
-    sent = analyzer.sent if analyzer else 0
-    lost = max(0, analyzer.lost) if analyzer else 0
+    analyzer = stream.analyzer or _NOTHING
+    monitor = leg.monitor or _NO_MEMORY
+    bursts = monitor.bursts
+    lost = max(0, analyzer.lost)
+    ratio = lost / analyzer.sent if analyzer.sent else 0.0
+    codec = codec_of(leg)
+    packet = _packet_ms(leg)
+    minimum = monitor.mos_min
+    payload_type = analyzer.payload_type
     return LegQuality(
-        packets=analyzer.received if analyzer else 0,
+        packets=analyzer.received,
         octets=stream.octets,
         lost=lost,
-        loss_ratio=lost / sent if sent else 0.0,
-        duplicates=analyzer.duplicates if analyzer else 0,
-        reordered=0,
-        jitter_ms=None,
-        jitter_ticks=analyzer.jitter_last if analyzer else 0.0,
-        jitter_max_ms=None,
-        rtt_ms=None,
-        codec=None,
-        mos=None,
-        mos_scale="narrowband",
-        mos_min=None,
-        mos_min_at=None,
-        mos_last=None,
-        bursts=0,
-        burst_density=0.0,
-        burst_ms=None,
-        gap_density=0.0,
-        gap_ms=None,
-        burst_ratio=1.0,
-        loss_after_us=None,
-        ssrc=analyzer.ssrc if analyzer else None,
-        ssrc_changes=max(0, analyzer.ssrc_changes - 1) if analyzer else 0,
+        loss_ratio=ratio,
+        duplicates=analyzer.duplicates,
+        reordered=analyzer.reordered,
+        jitter_ms=jitter_ms(leg, analyzer.jitter_last),
+        jitter_ticks=analyzer.jitter_last,
+        jitter_max_ms=jitter_ms(leg, analyzer.jitter_max),
+        rtt_ms=_ms(monitor.opinion.round_trip),
+        codec=None if payload_type is None else codec_name(payload_type),
+        mos=score(leg, ratio, bursts.ratio) if analyzer.received else None,
+        mos_scale=codec.scale if codec is not None else NARROWBAND,
+        mos_average=monitor.mos_sum / monitor.mos_count if monitor.mos_count else None,
+        mos_min=minimum,
+        mos_min_at=None if minimum is None else monitor.mos_min_at - leg.session.created,
+        mos_last=monitor.mos_last,
+        bursts=bursts.count,
+        burst_density=bursts.burst_density,
+        burst_ms=bursts.mean_burst * packet if packet is not None else None,
+        gap_density=bursts.gap_density,
+        gap_ms=bursts.mean_gap * packet if packet is not None else None,
+        burst_ratio=bursts.ratio,
+        loss_after_us=_lost_after(leg),
+        ssrc=analyzer.ssrc,
+        ssrc_changes=max(0, analyzer.ssrc_changes - 1),
         longest_gap=stream.longest_gap,
     )
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
+
+
+def _packet_ms(leg: Leg) -> float | None:
+    """How much time a packet stands for, by how many the party sent while it was heard."""
+    stream = leg.rtp
+    duration = stream.last_heard - stream.first_heard
+    sent = stream.analyzer.sent if stream.analyzer is not None else 0
+    return 1000 * duration / (sent - 1) if sent > 1 and duration > 0 else None
+
+
+def _lost_after(leg: Leg) -> float | None:
+    """What the other party misses beyond what we miss, as a share of what was passed on."""
+    other, analyzer = leg.opposite.monitor, leg.rtp.analyzer
+    if other is None or analyzer is None or other.opinion.lost is None or not leg.rtp.relayed:
+        return None
+    return min(1.0, max(0, other.opinion.lost - analyzer.lost) / leg.rtp.relayed)

@@ -1,4 +1,9 @@
-"""Why is there no audio? For each leg one sentence, its evidence, and what to look at next."""
+"""Why is there no audio? For each leg one sentence, its evidence, and what to look at next.
+
+The signs are weighed in a fixed order: what rules out all else first, then what was observed of a
+party that was never heard, that fell silent, or that is heard. A silent party's sentence always
+says that nothing arrived; whatever else was seen is its evidence.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from rtpproxy_tw.quality import signs, words
 
 if TYPE_CHECKING:
     from rtpproxy_tw.session import Leg, Session
@@ -51,10 +58,62 @@ def assess(session: Session, now: float) -> tuple[LegVerdict, LegVerdict]:
     return _of(session.caller, now), _of(session.callee, now)
 
 
-def _of(leg: Leg, now: float) -> LegVerdict:
-    party = leg.side.value
-    if leg.rtp.accepted:
-        return LegVerdict("ok", f"media of the {party} arrives")
+def code_of(leg: Leg, now: float) -> str:
+    """The code alone, which costs next to nothing."""
+    if signs.looped(leg):
+        return "looped-to-us"
     if not leg.session.complete:
-        return LegVerdict("learning", f"nothing has arrived from the {party} yet")
-    return LegVerdict("never-arrived", f"no RTP packet ever arrived from the {party}")
+        return "learning"
+    if not signs.heard(leg.rtp):
+        return _never_heard(leg, now)
+    if not signs.speaking(leg.rtp, now):
+        return _fallen_silent(leg, now)
+    return _speaking(leg, now)
+
+
+def _never_heard(leg: Leg, now: float) -> str:
+    if signs.unreachable(leg, now):
+        return "icmp-unreachable"
+    if signs.crossed(leg) or signs.strayed(leg):
+        return "crossed-ports"
+    if signs.on_hold(leg):
+        return "held"
+    if now - leg.session.completed_at < signs.PATIENCE:
+        return "learning"
+    if signs.refused(leg):
+        return "wrong-source"
+    if leg.rtcp.accepted or leg.rtp.accepted:
+        return "rtcp-only"
+    return "never-arrived"
+
+
+def _fallen_silent(leg: Leg, now: float) -> str:
+    if signs.on_hold(leg):
+        return "held"
+    if signs.unreachable(leg, now):
+        return "icmp-unreachable"
+    if signs.strayed(leg, now):
+        return "crossed-ports"
+    if signs.refused(leg, now):
+        return "wrong-source"
+    return "one-way" if signs.speaking(leg.opposite.rtp, now) else "stopped"
+
+
+def _speaking(leg: Leg, now: float) -> str:
+    if signs.unreachable(leg, now, signs.UNREACHABLE_ENOUGH):
+        return "icmp-unreachable"
+    if signs.unwanted_payload(leg) is not None:
+        return "payload-never-negotiated"
+    if signs.flaps(leg, now) >= signs.FLAPPING_ENOUGH:
+        return "source-flapping"
+    if signs.quiet_for(leg, now) >= signs.QUIET_FOR:
+        return "silence-only"
+    if signs.ssrc_changed(leg, now):
+        return "ssrc-changed"
+    return "ok"
+
+
+def _of(leg: Leg, now: float) -> LegVerdict:
+    code = code_of(leg, now)
+    sentence, hint = words.SENTENCES[code](leg, now)
+    return LegVerdict(code, sentence, words.evidence(leg, now), hint)

@@ -1,0 +1,160 @@
+"""What can be seen of a leg at a moment: the yes-or-no questions that verdicts are made of."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.quality.codecs import COMFORT_NOISE
+from rtpproxy_tw.quality.monitor import SILENT
+from rtpproxy_tw.rtcp import looks_like_rtcp
+from rtpproxy_tw.rtp import is_handshake
+
+if TYPE_CHECKING:
+    from rtpproxy_tw.session import Leg, Stream
+
+PATIENCE = 3.0
+"""Seconds a party is given after the session is complete."""
+
+REFUSED_ENOUGH = 5
+"""Refused datagrams that are more than a stray one or a scan."""
+
+UNREACHABLE_FOR = 15.0
+"""Seconds that a report of the network is believed for: kernels send one a second at most."""
+
+UNREACHABLE_ENOUGH = 3
+"""Reports that count against a party that is heard all the same."""
+
+FLAPPING_FOR = 30.0
+FLAPPING_ENOUGH = 3
+"""So many changes of source in so many seconds are no handover any more."""
+
+QUIET_FOR = 10.0
+"""Seconds of nothing to hear that are no pause in a conversation."""
+
+SSRC_CHANGED_FOR = 30.0
+"""Seconds for which a change of the SSRC may explain what somebody just complained about."""
+
+
+def heard(stream: Stream) -> bool:
+    """Whether media of the party ever arrived: RTP, or what is neither RTCP nor a handshake.
+
+    The latter may be T.38, which is media too.
+    """
+    analyzer = stream.analyzer
+    if not stream.accepted:
+        return False
+    if analyzer is None or analyzer.received:
+        return True
+    return not (looks_like_rtcp(analyzer.stray) or is_handshake(analyzer.stray))
+
+
+def speaking(stream: Stream, now: float) -> bool:
+    """Whether media of the party arrives now."""
+    return heard(stream) and now - stream.last_heard <= SILENT
+
+
+def port_of(leg: Leg) -> int:
+    """The leg's RTP port, the one it had where the session has ended."""
+    return leg.port or leg.former_port
+
+
+def ports_of(leg: Leg) -> tuple[Address, ...]:
+    """The leg's own RTP address, as it is bound and as it is told to the party."""
+    local, port = leg.local, port_of(leg)
+    if local is None or not port:
+        return ()
+    hosts = (local.host,) if local.advertised is None else (local.host, local.advertised)
+    return tuple((host, port) for host in hosts)
+
+
+def looped(leg: Leg) -> bool:
+    """Whether what is meant for the party is sent to this relay."""
+    if leg.rtp.looped:
+        return True
+    latch = leg.rtp.latch
+    own = ports_of(leg) + ports_of(leg.opposite)
+    return latch.remote in own or (latch.signalled in own and not heard(leg.rtp))
+
+
+def strayed(leg: Leg, now: float | None = None) -> Address | None:
+    """The source of the party's media where it arrives on the port meant for the other party.
+
+    With ``now`` only if it did so just now.
+    """
+    expected = leg.rtp.latch.signalled
+    other = leg.opposite.rtp
+    if expected is None or other.latch.signalled == expected:
+        return None
+    if other.accepted and other.latch.source == expected:
+        recent = now is None or now - other.last_heard <= SILENT
+        return expected if recent else None
+    refusals = other.refusals
+    if refusals is None or (now is not None and now - refusals.at > SILENT):
+        return None
+    if expected in refusals.sources:
+        return expected
+    signalled = other.latch.signalled
+    if refusals.source[0] == expected[0] and (signalled is None or signalled[0] != expected[0]):
+        return refusals.source
+    return None
+
+
+def refused(leg: Leg, now: float | None = None) -> bool:
+    """Whether datagrams of others than the believed source arrive; with ``now``: just now."""
+    stream = leg.rtp
+    if stream.refusals is None or stream.ignored < REFUSED_ENOUGH:
+        return False
+    return now is None or now - stream.refusals.at <= SILENT
+
+
+def unreachable(leg: Leg, now: float, enough: int = 1) -> bool:
+    """Whether the network reported lately, and often enough, that the party is unreachable."""
+    stream = leg.rtp
+    return stream.unreachable >= enough and now - stream.unreachable_at <= UNREACHABLE_FOR
+
+
+def crossed(leg: Leg) -> bool:
+    """Whether the party's RTP arrives on its RTCP port."""
+    return leg.monitor is not None and leg.monitor.crossed > 0
+
+
+def on_hold(leg: Leg) -> bool:
+    """Whether one of the parties is on hold, so that nobody need send anything."""
+    return leg.held or leg.opposite.held
+
+
+def wanted(leg: Leg) -> tuple[int, ...]:
+    """The payload types the party may send: those the other one listed, else its own ones."""
+    return leg.opposite.codecs or leg.codecs
+
+
+def unwanted_payload(leg: Leg) -> int | None:
+    """The payload type that the party sends although nobody asked for it."""
+    analyzer = leg.rtp.analyzer
+    known = wanted(leg)
+    if analyzer is None or not known:
+        return None
+    heard_type = analyzer.payload_type
+    if heard_type is None or heard_type in known or heard_type in COMFORT_NOISE:
+        return None
+    return heard_type
+
+
+def flaps(leg: Leg, now: float) -> int:
+    """How often the source of the party's media changed of late."""
+    if leg.monitor is None:
+        return 0
+    return sum(now - when <= FLAPPING_FOR for when in leg.monitor.flaps)
+
+
+def quiet_for(leg: Leg, now: float) -> float:
+    """For how many seconds there has been nothing to hear in the party's packets."""
+    since = leg.monitor.quiet_since if leg.monitor is not None else inf
+    return now - since if since != inf else 0.0
+
+
+def ssrc_changed(leg: Leg, now: float) -> bool:
+    """Whether the party's stream was replaced by another one lately."""
+    return leg.monitor is not None and now - leg.monitor.ssrc_changed <= SSRC_CHANGED_FOR
