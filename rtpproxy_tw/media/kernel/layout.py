@@ -1,8 +1,8 @@
 """The structs that the relay and relay.bpf.c share, as bytes. Pure.
 
 Numbers are little-endian (the object is compiled for such machines), addresses and ports are in
-network order. Where one side changes, the other must; ``tests/kernel/test_layout.py`` compiles
-both where there is a compiler, and the loader checks the sizes against the object.
+network order. Where one side changes, the other must: the tests that hand packets to the program
+see every field.
 """
 
 from __future__ import annotations

@@ -117,6 +117,10 @@ class Table:
             words[base + layout.PACKETS], words[base + layout.OCTETS], words[base + layout.LAST_NS]
         )
 
+    def slots(self) -> tuple[int, ...]:
+        """Those in use."""
+        return tuple(self._locals)
+
     def close(self) -> None:
         """Unmap. Idempotent."""
         for view, memory in (
