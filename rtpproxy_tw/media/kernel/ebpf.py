@@ -1,0 +1,407 @@
+"""The path through the kernel: flows in the program's tables, kept true to the network.
+
+It attaches the program to every device, and to those that appear later; looks up each flow's way
+out, and again whenever devices, addresses or routes change, and every REFRESH seconds besides
+(a path's MTU is learned without news, and not every removal of a route is told). A flow that has
+no way out any more is withdrawn.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from rtpproxy_tw.addresses import family_of
+from rtpproxy_tw.media.kernel import layout
+from rtpproxy_tw.media.kernel import rtnetlink as rt
+from rtpproxy_tw.media.kernel.attach import AUTO, CLSACT, Attachments
+from rtpproxy_tw.media.kernel.ipsec import policies_in_force
+from rtpproxy_tw.media.kernel.path import (
+    Flow,
+    FlowId,
+    OnTap,
+    OnWithdrawn,
+    RtpState,
+    Sample,
+    Traffic,
+    Unavailable,
+)
+from rtpproxy_tw.media.kernel.program import Program, explain
+from rtpproxy_tw.media.kernel.ring import Ring
+from rtpproxy_tw.media.kernel.routing import NoWay, Routing
+from rtpproxy_tw.media.kernel.table import FOR_EVER, Full, Table
+from rtpproxy_tw.media.kernel.watch import Watcher
+
+CAPACITY = 32_768
+"""Flows. A relay needs no more than it has ports; each costs half a kilobyte of kernel memory."""
+
+BUDGET = 100
+"""Datagrams of strangers per flow and second that go up: twice what a usual stream has, so that a
+peer that moved is seen, and a flood costs the relay nothing."""
+
+RING_OCTETS = 1 << 23
+"""Holds 32,000 tapped packets of audio: more than half a second at 50,000 per second."""
+
+TAP_POLL = 0.02
+"""Seconds between two looks into the ring, while anything is tapped."""
+
+REFRESH = 10.0
+"""Seconds."""
+
+CHUNK = 50
+"""Ways looked up before others get their turn: about a millisecond."""
+
+HEARTBEAT = 1.0
+"""Seconds between two signs of life, where a crash would leave the program behind."""
+
+PATIENCE_NS = 30_000_000_000
+"""How long after the last sign of life the program relays on."""
+
+_SERIALS = 1 << 32
+
+
+@dataclass(slots=True, eq=False)
+class _Carried:
+    """One flow. ``final`` is set once it was withdrawn; the slot is then no longer its own."""
+
+    flow: Flow
+    slot: int
+    hop: layout.Hop
+    serial: int
+    tapped: bool = field(init=False)
+    final: Sample | None = None
+
+    def __post_init__(self) -> None:
+        self.tapped = self.flow.tap
+
+
+class EbpfPath:
+    """KernelPath by eBPF. ``reactor`` needs IReactorTime and IReactorFDSet.
+
+    ``devices`` limits it to devices of these names; None: all. ``method`` is ``tcx``, ``clsact``
+    or, by what the kernel can, ``auto``.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        capacity: int = CAPACITY,
+        budget: int = BUDGET,
+        ring_octets: int = RING_OCTETS,
+        method: str = AUTO,
+        devices: frozenset[str] | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._capacity = capacity
+        self._budget = budget
+        self._ring_octets = ring_octets
+        self._method = method
+        self._only = devices
+        self._flows: dict[FlowId, _Carried] = {}
+        self._locals: dict[tuple[str, int], FlowId] = {}
+        self._by_serial: dict[int, FlowId] = {}
+        self._ids = itertools.count(1)
+        self._refusals: Counter[str] = Counter()
+        self._undo: list[Callable[[], object]] = []
+        self._tap: OnTap = _ignore_copy
+        self._withdrawn: OnWithdrawn = _ignore
+        self._hosts: set[str] = set()
+        self._stale: deque[FlowId] = deque()
+        """Flows whose way has to be looked up again."""
+        self._resolving: Any = None
+        self._ipsec = False
+
+    # --- life
+
+    def start(self) -> None:
+        """See KernelPath."""
+        try:
+            self._start()
+        except OSError as error:
+            self.stop()
+            raise explain(error) from None
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        self._program = Program(self._capacity, self._ring_octets)
+        self._undo.append(self._program.close)
+        self._table = Table(self._program.maps, self._capacity)
+        self._undo.append(self._table.close)
+        self._ring = Ring(self._program.maps["ring"], self._ring_octets)
+        self._undo.append(self._ring.close)
+        requests = rt.Requests()
+        self._undo.append(requests.close)
+        self._requests = requests
+        self._routing = Routing(requests)
+        # Watch first, then look: what changes in between is looked at again.
+        watcher = Watcher(self._reactor, self._refresh)
+        self._undo.append(watcher.close)
+        self._attachments = Attachments(self._program.programs, requests, self._method)
+        self._undo.append(self._attachments.close)
+        self._look()
+        reaped = self._attachments.reap(self._routing.links)
+        if reaped:
+            self._log.info("removed {count} filters that a crash had left", count=reaped)
+        self._attachments.follow(self._usable())
+        if not self._attachments.devices:
+            raise Unavailable(
+                "The program could be attached to no device.", "The log says why for each."
+            )
+        self._repeat(REFRESH, self._refresh)
+        if self._attachments.method == CLSACT:
+            self._repeat(HEARTBEAT, self._live_on).reset()
+            self._live_on()
+        else:
+            self._table.serve_until(FOR_EVER)
+        self._drain_call = LoopingCall(self._drain)
+        self._drain_call.clock = self._reactor
+        self._undo.append(self._stop_draining)
+        self._undo.append(self._stop_resolving)
+
+    def _repeat(self, seconds: float, what: Callable[[], object]) -> LoopingCall:
+        call = LoopingCall(what)
+        call.clock = self._reactor
+        call.start(seconds, now=False)
+        self._undo.append(call.stop)
+        return call
+
+    def _live_on(self) -> None:
+        self._table.serve_until(time.monotonic_ns() + PATIENCE_NS)
+
+    def stop(self) -> None:
+        """See KernelPath."""
+        while self._undo:
+            self._undo.pop()()
+        self._flows.clear()
+        self._locals.clear()
+        self._by_serial.clear()
+
+    @property
+    def method(self) -> str:
+        """How it is attached: ``tcx`` or ``clsact``."""
+        return self._attachments.method
+
+    @property
+    def devices(self) -> set[str]:
+        """The names of the devices it is on."""
+        links = self._routing.links
+        return {links[index].name for index in self._attachments.devices if index in links}
+
+    # --- flows
+
+    def add(self, flow: Flow, rtp: RtpState | None = None) -> FlowId | None:
+        """See KernelPath."""
+        try:
+            return self._add(flow, rtp or RtpState())
+        except NoWay as why:
+            self._refusals[str(why)] += 1
+        except Full:
+            self._refusals["table full"] += 1
+        except (OSError, ValueError):
+            self._refusals["unusable address"] += 1
+        return None
+
+    def _add(self, flow: Flow, rtp: RtpState) -> FlowId:
+        if family_of(flow.local[0]) != family_of(flow.source[0]):
+            raise NoWay("families differ")
+        if family_of(flow.out[0]) != family_of(flow.to[0]):
+            raise NoWay("families differ")
+        if flow.local in self._locals:
+            raise NoWay("local address taken")
+        id = FlowId(next(self._ids))
+        serial = id % _SERIALS
+        hop = self._hop(flow)
+        slot = self._table.put(flow.local, self._describe(flow, hop, serial), rtp)
+        carried = self._flows[id] = _Carried(flow, slot, hop, serial)
+        self._locals[flow.local] = id
+        self._by_serial[serial] = id
+        if carried.tapped:
+            self._start_draining()
+        return id
+
+    def _describe(self, flow: Flow, hop: layout.Hop, serial: int) -> bytes:
+        flags = (layout.RTP_FLAG if flow.rtp else 0) | (layout.TAP_FLAG if flow.tap else 0)
+        return layout.pack_description(
+            flow.local,
+            flow.source,
+            flow.out[1],
+            flow.to,
+            hop,
+            tos=flow.tos,
+            serial=serial,
+            budget=self._budget,
+            flags=flags,
+        )
+
+    def remove(self, id: FlowId) -> Sample:
+        """See KernelPath."""
+        carried = self._flows[id]
+        if carried.final is None:
+            self._take_out(id, carried)
+        del self._flows[id]
+        del self._by_serial[carried.serial]
+        assert carried.final is not None
+        return carried.final
+
+    def _take_out(self, id: FlowId, carried: _Carried) -> None:
+        carried.final = layout.unpack_sample(self._table.remove(carried.slot))
+        del self._locals[carried.flow.local]
+        if carried.tapped:
+            self._drain()
+            carried.tapped = False
+            self._rest_from_draining()
+
+    def sample(self, id: FlowId) -> Sample:
+        """See KernelPath."""
+        carried = self._flows[id]
+        return carried.final or layout.unpack_sample(self._table.read(carried.slot))
+
+    def samples(self) -> Mapping[FlowId, Traffic]:
+        """See KernelPath."""
+        traffic = self._table.traffic
+        return {
+            id: traffic(it.slot)
+            if it.final is None
+            else Traffic(it.final.packets, it.final.octets, it.final.last_ns)
+            for id, it in self._flows.items()
+        }
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """See KernelPath."""
+        return self._refusals
+
+    # --- the tap
+
+    def on_tap(self, callback: OnTap) -> None:
+        """See KernelPath."""
+        self._tap = callback
+
+    def set_tap(self, id: FlowId, tap: bool) -> None:
+        """See KernelPath."""
+        carried = self._flows[id]
+        if tap == carried.flow.tap:
+            return
+        carried.flow = replace(carried.flow, tap=tap)
+        if carried.final is not None:
+            return
+        self._table.change(carried.slot, self._describe(carried.flow, carried.hop, carried.serial))
+        if tap:
+            carried.tapped = True
+            self._start_draining()
+        else:
+            self._drain()
+            carried.tapped = False
+            self._rest_from_draining()
+
+    def _drain(self) -> None:
+        for copy in self._ring.read():
+            id = self._by_serial.get(copy.serial)
+            if id is None:
+                continue
+            carried = self._flows[id]
+            if carried.tapped:
+                try:
+                    self._tap(id, copy.datagram, carried.flow.source, copy.ns)
+                except Exception:
+                    self._log.failure("a tapped datagram could not be handled")
+
+    def _start_draining(self) -> None:
+        if not self._drain_call.running:
+            self._drain_call.start(TAP_POLL, now=False)
+
+    def _rest_from_draining(self) -> None:
+        if self._drain_call.running and not any(it.tapped for it in self._flows.values()):
+            self._drain_call.stop()
+
+    def _stop_draining(self) -> None:
+        if self._drain_call.running:
+            self._drain_call.stop()
+
+    # --- the network
+
+    def on_withdrawn(self, callback: OnWithdrawn) -> None:
+        """See KernelPath."""
+        self._withdrawn = callback
+
+    def _usable(self) -> list[rt.Link]:
+        links = self._routing.links.values()
+        return [link for link in links if self._only is None or link.name in self._only]
+
+    def _look(self) -> None:
+        """Read devices, addresses and IPsec policies anew. Raises OSError."""
+        self._routing.refresh()
+        hosts = self._requests.hosts()
+        table = self._program.maps["hosts"]
+        for host in self._hosts - hosts:
+            del table[layout.pack_key((host, 0))]
+        for host in hosts - self._hosts:
+            table[layout.pack_key((host, 0))] = bytes(4)
+        self._hosts = hosts
+        self._ipsec = policies_in_force(self._ipsec)
+
+    def _refresh(self) -> None:
+        """Look at the network, and at the way of every flow, again."""
+        try:
+            self._look()
+        except OSError as error:
+            self._log.warn("cannot look at the network: {error}", error=error)
+            return
+        self._attachments.follow(self._usable())
+        self._stale = deque(self._flows)
+        if self._resolving is None:
+            self._resolve_some()
+
+    def _resolve_some(self) -> None:
+        self._resolving = None
+        for _ in range(min(CHUNK, len(self._stale))):
+            id = self._stale.popleft()
+            carried = self._flows.get(id)
+            if carried is not None and carried.final is None:
+                self._resolve(id, carried)
+        if self._stale:
+            self._resolving = self._reactor.callLater(0, self._resolve_some)
+
+    def _stop_resolving(self) -> None:
+        self._stale.clear()
+        if self._resolving is not None:
+            self._resolving.cancel()
+            self._resolving = None
+
+    def _hop(self, flow: Flow) -> layout.Hop:
+        if self._ipsec:
+            raise NoWay("IPsec policies")
+        return self._routing.hop(flow.out, flow.to, flow.tos)
+
+    def _resolve(self, id: FlowId, carried: _Carried) -> None:
+        flow = carried.flow
+        try:
+            hop = self._hop(flow)
+        except NoWay as why:
+            self._log.info("gave up a flow to {host}: {why}", host=flow.to[0], why=str(why))
+            self._take_out(id, carried)
+            self._withdrawn(id)
+            return
+        if hop != carried.hop:
+            carried.hop = hop
+            self._table.change(carried.slot, self._describe(flow, hop, carried.serial))
+
+
+def _ignore_copy(id: FlowId, datagram: bytes, source: tuple[str, int], ns: int) -> None:
+    """The tap nobody asked for."""
+
+
+def _ignore(id: FlowId) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,76 @@
+"""Through which device, to which neighbour, and how long at most: the way out of a flow."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.media.kernel import rtnetlink as rt
+from rtpproxy_tw.media.kernel.layout import Hop
+
+USUAL_TTL = 64
+
+_SETTINGS = Path("/proc/sys/net")
+
+
+class NoWay(Exception):
+    """No device leads there; the text is a few words."""
+
+
+def _setting(path: str) -> int:
+    try:
+        return int((_SETTINGS / path).read_text())
+    except (OSError, ValueError):
+        return USUAL_TTL
+
+
+class Routing:
+    """Answers from the kernel's own tables, as of the last ``refresh`` where devices matter."""
+
+    def __init__(self, requests: rt.Requests) -> None:
+        self._requests = requests
+        self.links: dict[int, rt.Link] = {}
+        self._ttls: dict[tuple[int, int], int] = {}
+
+    def refresh(self) -> None:
+        """Look at the devices again. Raises OSError."""
+        self.links = {link.device: link for link in self._requests.links()}
+        self._ttls.clear()
+
+    def hop(self, out: Address, to: Address, tos: int) -> Hop:
+        """The way of a datagram from the socket ``out`` to ``to``. Raises NoWay."""
+        if ip_address(to[0]).is_link_local:
+            raise NoWay("link-local destination")
+        try:
+            way = self._requests.way(out, to, tos)
+        except OSError:
+            raise NoWay("no route") from None
+        link = self.links.get(way.device)
+        if link is None or not link.up or way.kind not in (rt.UNICAST, rt.LOCAL):
+            raise NoWay("no route")
+        if link.kind not in (rt.ETHERNET, rt.LOOPBACK, rt.BARE):
+            raise NoWay("kind of device")
+        wildcard = out[0] in ("0.0.0.0", "::")
+        host = way.host if wildcard else out[0]
+        if not host:
+            raise NoWay("no route")
+        local = way.kind == rt.LOCAL
+        return Hop(
+            device=link.device,
+            host=host,
+            # To itself a host must not send by a neighbour's address: only a datagram with a
+            # route of its own is delivered on lo although it claims to come from here.
+            via=None if local else way.via,
+            mtu=min(way.mtu or link.mtu, link.mtu),
+            ttl=way.hops or self._ttl(link, ip_address(to[0]).version),
+            local=local,
+        )
+
+    def _ttl(self, link: rt.Link, version: int) -> int:
+        """What sockets use by default."""
+        found = self._ttls.get((link.device, version))
+        if found is None:
+            path = f"ipv6/conf/{link.name}/hop_limit" if version == 6 else "ipv4/ip_default_ttl"
+            found = self._ttls[link.device, version] = _setting(path)
+        return found
