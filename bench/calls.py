@@ -5,6 +5,9 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple
 
+LASTING = b" && S ttl=3600"
+"""Behind U and L: the session outlives all the time in which others are measured."""
+
 CODECS = b"c0,8,101"
 """The payload types every party offers."""
 
@@ -93,8 +96,8 @@ def allocated(reply: bytes, line: bytes) -> tuple[str, int]:
 
 
 def set_up(client: Client, call: Call, caller: tuple[str, int], callee: tuple[str, int]) -> Route:
-    """Make ``call`` between the two addresses. Raises CallError or OSError."""
-    offer, answer = call.offer(*caller), call.answer(*callee)
+    """Make ``call`` between the two addresses, to last. Raises CallError or OSError."""
+    offer, answer = call.offer(*caller) + LASTING, call.answer(*callee) + LASTING
     # The port told to U is for the callee, in whose SDP it will be; that told to L for the caller.
     for_callee = allocated(client.ask(offer), offer)
     for_caller = allocated(client.ask(answer), answer)

@@ -146,9 +146,11 @@ class MediaBench:
         def passes(rate: float) -> bool:
             nonlocal short_of
             outcome = self._run(way, rate, self._plan.trial, warm=0.15)
-            way.rest()
             short_of = outcome.offered_rate < OFFERED * rate
-            return outcome.loss < LOST and not short_of
+            if outcome.loss < LOST:
+                return not short_of
+            way.rest()
+            return False
 
         found = highest(passes, self._guess[way.name], self._ceiling, self._plan.precision)
         quantity = self.section.quantity("highest rate with < 0.1 % lost", "kpps", Better.MORE)

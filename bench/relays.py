@@ -1,8 +1,8 @@
 """The contestants: how each is started, commanded and stopped.
 
 Each is a child process with a loopback address of its own for media, a control connection that
-stays, and a log file; log levels are as each has them by default. A further one is a subclass
-and a line in ``CONTESTANTS``.
+stays, and a log file into which it tells what the original tells at its level INFO, as the engine
+cannot be told to log more or less. A further one is a subclass and a line in ``CONTESTANTS``.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Ours(Relay):
             stack,
             [
                 *(sys.executable, "-m", "rtpproxy_tw.tools.launcher", "-f", "-F"),
-                *("-s", f"cunix:{control}", "-l", self.host),
+                *("-s", f"cunix:{control}", "-l", self.host, "-d", "INFO"),
                 *self._options,
             ],
             cwd=self._tree,
