@@ -324,6 +324,14 @@ def test_the_first_failing_subcommand_ends_the_chain() -> None:
     assert len(bench.host.ports) == 2
 
 
+def test_a_lookup_after_an_update_that_cannot_work_keeps_both_from_being_done() -> None:
+    """An unknown label is known to be one before anything is changed."""
+    bench = Bench()
+    sub = SubLookup(MediaOptions(local=LocalByLabel("nosuch")), T)
+    assert refused(bench, Update("s", "f", "t", F, subs=(sub,))) == 3
+    assert not len(bench.registry)
+
+
 def test_a_lookup_after_an_update_may_fail_alone() -> None:
     """The main command stands."""
     bench = Bench(low=40000, high=40000)

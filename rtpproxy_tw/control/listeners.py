@@ -127,24 +127,26 @@ class UnixPort(unix.Port):
     fails where the directory is not ours to write to any more.
     """
 
+    own_path: str | None = None
+    """What to remove; None where somebody else made the socket."""
     _identity: tuple[int, int] | None = None
 
     def startListening(self) -> None:
         """Bind, unless the socket was passed to us, and listen. Raises CannotListenError."""
-        passed = self._preexistingSocket is not None
         super().startListening()
-        if not passed:
-            self._identity = _identity(self._bindPath)
+        if self.own_path is not None:
+            self._identity = _identity(self.own_path)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """The end; what the base class's own does, but for the path."""
-        if self._identity is not None and _identity(self._bindPath) == self._identity:
+        path = self.own_path
+        if path is not None and self._identity is not None and _identity(path) == self._identity:
             with suppress(OSError):
-                os.unlink(self._bindPath)
+                os.unlink(path)
         tcp_module.Port.connectionLost(self, reason)
 
 
-def _identity(path: bytes) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.lstat(path)
     except OSError:
@@ -157,11 +159,16 @@ class ControlEndpoint(UNIXServerEndpoint):
 
     def __init__(self, reactor: Any, path: str, mode: int) -> None:
         super().__init__(reactor, path, BACKLOG, mode)
-        self._make = lambda factory: UnixPort(os.fsencode(path), factory, BACKLOG, mode, reactor)
+        self._path = path
+        self._permissions = mode
+        self._owner = reactor
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen; fails with CannotListenError."""
-        return maybeDeferred(_start, self._make(protocolFactory))
+        name = os.fsencode(self._path)
+        port = UnixPort(name, protocolFactory, BACKLOG, self._permissions, self._owner)
+        port.own_path = self._path
+        return maybeDeferred(_start, port)
 
 
 @implementer(IStreamServerEndpoint)

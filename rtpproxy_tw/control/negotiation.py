@@ -80,6 +80,7 @@ class Negotiator:
             raise CommandError(
                 75, f"notify socket {command.notify.socket!r} given, but started without -n"
             )
+        self._check(command.subs)
         found = self._find(command)
         chosen = self._locals.chosen(command.options)
         if found is None:
@@ -104,6 +105,15 @@ class Negotiator:
         party = found.leg.opposite
         answered = self._look_up(party, command.options, chosen, command.remote)
         return self.with_subs(answered, command.subs, party)
+
+    def _check(self, subs: Sequence[SubCommand]) -> None:
+        # All or nothing: what can be known to fail must not fail after the main command is done.
+        for sub in subs:
+            if isinstance(sub, SubLookup):
+                try:
+                    self._locals.chosen(sub.options)
+                except CommandError as error:
+                    raise CommandError(3, f"L after &&: {error.reason}") from error
 
     def _find(self, command: Update) -> Match | None:
         found = self._registry.find(command.call_id, command.from_tag, command.to_tag)
