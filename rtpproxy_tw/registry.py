@@ -197,6 +197,7 @@ class SessionRegistry:
         session.ended = why
         _stop_feeding(session)
         for leg in session.legs:
+            leg.former_port = leg.port
             self._plane.close(leg)
         self._add_up(session, why)
         for observer in self._observers:

@@ -39,7 +39,9 @@ from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.spool import Writer
 from rtpproxy_tw.registry import SessionRegistry
+from rtpproxy_tw.reporting.icmp import IcmpListener
 from rtpproxy_tw.reporting.notify import Notifier, TimeoutObserver
+from rtpproxy_tw.reporting.sampling import Sampler, Sampling
 from rtpproxy_tw.session import Ending
 from rtpproxy_tw.statistics import Totals
 
@@ -153,11 +155,16 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
         local_host=lambda host: local_for(host) or "0.0.0.0",
     )
     plane = _plane(settings, reactor, totals)
+    sampler = Sampler(
+        clock=reactor,
+        is_local=lambda host: local_for(host) == host,
+        refresh=plane.refresh,
+    )
     registry = SessionRegistry(
         clock=reactor,
         plane=plane,
         totals=totals,
-        observers=(recorders, TimeoutObserver(notifier)),
+        observers=(sampler, recorders, TimeoutObserver(notifier)),
         ttl=settings.ttl,
         independent=settings.independent_ttl,
         hold_timeout=settings.hold_timeout,
@@ -199,6 +206,8 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
         notifier,
         _every(1.0, reactor, RateMeter(totals).tick),
         _every(1.0, reactor, writer.flush),
+        Sampling(sampler, registry, reactor),
+        IcmpListener(reactor, sampler.unreachable),
         Sessions(registry),
         *wiring.listeners,
     ):

@@ -1,0 +1,193 @@
+"""The look at every session once a second that quality and verdicts are made of.
+
+A round goes over all sessions in small slices with pauses between, so that a packet never waits
+for more than one slice, however many sessions there are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from twisted.application.internet import TimerService
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from rtpproxy_tw.addresses import Address, family_of
+from rtpproxy_tw.interfaces import ISessionObserver
+from rtpproxy_tw.quality.monitor import Monitor
+from rtpproxy_tw.quality.verdict import assess, code_of
+from rtpproxy_tw.registry import SessionRegistry
+from rtpproxy_tw.session import Ending, Leg, Session
+
+SLICE = 50
+"""Sessions looked at in one go: a fraction of a millisecond."""
+
+ROUND = 0.8
+"""Seconds over which a round is spread; the next one begins a second after it began."""
+
+
+@implementer(ISessionObserver)
+class Sampler:
+    """Looks at all ``sessions`` each time :meth:`tick` is called, once a second.
+
+    ``is_local`` tells whether a numeric host is an address of this machine; ``refresh`` brings the
+    counters of a session up to date that another path than ours carries.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        is_local: Callable[[str], bool],
+        refresh: Callable[[Session], None] = lambda session: None,
+    ) -> None:
+        self.sessions: Sequence[Session] | SessionRegistry = ()
+        """What to look at; set later, as the registry is made with its observers."""
+        self._clock = clock
+        self._is_local = is_local
+        self._refresh = refresh
+        self._left: list[Session] = []
+        self._pause = 0.0
+        self._turn: IDelayedCall | None = None
+        self._ports: dict[tuple[int, int], Leg] = {}
+        """Whose RTP port a number is, as of the last whole round; by address family."""
+        self._found: dict[tuple[int, int], Leg] = {}
+        self.verdicts: Counter[str] = Counter()
+        """How many legs of complete sessions ended with each verdict, since the start."""
+
+    def tick(self) -> None:
+        """A second has passed: begin a round, unless one is still going on."""
+        if self._left or not len(self.sessions):
+            return
+        self._left = list(self.sessions)
+        self._pause = ROUND * SLICE / len(self._left)
+        self._found = {}
+        self._slice()
+
+    def stop(self) -> None:
+        """Look no more. Idempotent."""
+        self._left = []
+        if self._turn is not None and self._turn.active():
+            self._turn.cancel()
+
+    def unreachable(self, local: Address, remote: Address) -> None:
+        """The network reported that what was sent from ``local`` cannot arrive at ``remote``."""
+        family = family_of(local[0])
+        for port, component in ((local[1], 0), (local[1] - 1, 1)):
+            leg = self._ports.get((family, port))
+            if leg is not None:
+                stream = leg.streams[component]
+                if stream.latch.remote == remote:
+                    stream.unreachable += 1
+                    stream.unreachable_at = self._clock.seconds()
+                return
+
+    # ISessionObserver.
+
+    def created(self, session: Session) -> None:
+        """See ISessionObserver."""
+        for leg in session.legs:
+            self._note_port(leg, self._ports)
+
+    def completed(self, session: Session) -> None:
+        """See ISessionObserver."""
+        for leg in session.legs:
+            self._note_port(leg, self._ports)
+        session.timeline.add(session.completed_at, "command", "both parties are known")
+
+    def ended(self, session: Session, why: Ending) -> None:
+        """See ISessionObserver."""
+        now = self._clock.seconds()
+        for leg in session.legs:
+            self._ports.pop((_family(leg), leg.former_port), None)
+            if leg.monitor is None:
+                leg.monitor = Monitor()
+            leg.monitor.finish(leg, now)
+        session.timeline.add(now, "end", why.value)
+        if not session.complete:
+            return
+        caller, callee = assess(session, now)
+        self.verdicts[caller.code] += 1
+        self.verdicts[callee.code] += 1
+        self._log.info(
+            "session {call_id!r} {from_tag!r}: caller {caller}: {caller_sentence};"
+            " callee {callee}: {callee_sentence}",
+            call_id=session.key.call_id,
+            from_tag=session.key.from_tag,
+            caller=caller.code,
+            caller_sentence=caller.sentence,
+            callee=callee.code,
+            callee_sentence=callee.sentence,
+        )
+
+    # One round.
+
+    def _slice(self) -> None:
+        self._turn = None
+        now = self._clock.seconds()
+        batch, self._left = self._left[:SLICE], self._left[SLICE:]
+        for session in batch:
+            if session.ended is None:
+                self._look(session, now)
+        if self._left:
+            self._turn = self._clock.callLater(self._pause, self._slice)
+        else:
+            self._ports = self._found
+
+    def _look(self, session: Session, now: float) -> None:
+        if session.caller.rtp.offloaded or session.callee.rtp.offloaded:
+            self._refresh(session)
+        for leg in session.legs:
+            self._note_port(leg, self._found)
+            leg.rtp.looped = self._is_ours(leg)
+            if not session.complete:
+                continue
+            monitor = leg.monitor
+            if monitor is None:
+                monitor = leg.monitor = Monitor()
+            monitor.look(leg, now)
+            code = code_of(leg, now)
+            if code != monitor.code:
+                monitor.code, monitor.code_since = code, now
+                session.timeline.add(now, "verdict", f"{leg.side.value}: {code}")
+
+    def _note_port(self, leg: Leg, ports: dict[tuple[int, int], Leg]) -> None:
+        if leg.port:
+            ports[_family(leg), leg.port] = leg
+
+    def _is_ours(self, leg: Leg) -> bool:
+        """Whether the party's media is sent to a port of this relay."""
+        remote = leg.rtp.latch.remote
+        if remote is None:
+            return False
+        host, port = remote
+        other = self._ports.get((family_of(host), port))
+        if other is None or other.local is None:
+            return False
+        local = other.local
+        if host in (local.host, local.advertised):
+            return True
+        return local.wildcard and self._is_local(host)
+
+
+def _family(leg: Leg) -> int:
+    return leg.local.family if leg.local is not None else 0
+
+
+class Sampling(TimerService):
+    """The service that lets ``sampler`` look at the sessions of ``registry`` each second."""
+
+    def __init__(self, sampler: Sampler, registry: SessionRegistry, clock: IReactorTime) -> None:
+        super().__init__(1.0, sampler.tick)
+        self.clock = clock
+        self.sampler = sampler
+        sampler.sessions = registry
+
+    def stopService(self) -> object:
+        """Stop, within a round too."""
+        self.sampler.stop()
+        return super().stopService()
