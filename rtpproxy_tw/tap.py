@@ -30,6 +30,7 @@ from rtpproxy_tw.control.responder import Responder
 from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.control_sockets import ControlSockets
 from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.insight import Insight
 from rtpproxy_tw.latch import latch_factory
 from rtpproxy_tw.media.ports import AscendingPool, PortPool, ShuffledPool
 from rtpproxy_tw.media.relay import Relay
@@ -66,29 +67,54 @@ class RelayService(MultiService):
         self.listeners = listeners
         self.ready: Deferred[None] = Deferred()
         self.drained: Deferred[None] = Deferred()
+        self.listening = False
+        """Whether the control sockets are open."""
+        self.ending = False
+        """Whether the process is to end with the last session."""
 
     def startService(self) -> None:
         """Start everything; the control sockets last."""
         super().startService()
         waiting = [listener.listening for listener in self.listeners]
         DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True).addCallbacks(
-            lambda _: self.ready.callback(None),
+            self._is_ready,
             lambda failure: self.ready.errback(failure.value.subFailure),
         )
 
     def drain(self) -> Deferred[None]:
         """Take no new sessions from now on; the result is ``drained``. Idempotent."""
-        if not self._negotiator.draining:
-            self._negotiator.draining = True
-            self.log.info("no new sessions from now on; {count} are left", count=len(self.registry))
+        if not self.ending:
+            self.ending = True
+            self.refuse()
             self.registry.when_empty = self._empty
             if not len(self.registry):
                 self._empty()
         return self.drained
 
+    @property
+    def draining(self) -> bool:
+        """Whether new sessions are refused."""
+        return self._negotiator.draining
+
+    def refuse(self) -> None:
+        """Take no new sessions, and go on without. Idempotent."""
+        if not self._negotiator.draining:
+            self._negotiator.draining = True
+            self.log.info("no new sessions from now on; {count} are left", count=len(self.registry))
+
+    def resume(self) -> None:
+        """Take new sessions again, unless the process is to end. Idempotent."""
+        if self._negotiator.draining and not self.ending:
+            self._negotiator.draining = False
+            self.log.info("new sessions are taken again")
+
     def ignored_signal(self, name: str) -> None:
         """A signal that has no meaning yet came."""
         self.log.info("{name} is kept for later use and ignored", name=name)
+
+    def _is_ready(self, results: object) -> None:
+        self.listening = True
+        self.ready.callback(None)
 
     def _empty(self) -> None:
         if not self.drained.called:
@@ -154,6 +180,7 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
         wall=wall,
         local_host=lambda host: local_for(host) or "0.0.0.0",
     )
+    insight = Insight(settings, reactor, wall, totals)
     plane = _plane(settings, reactor, totals)
     sampler = Sampler(
         clock=reactor,
@@ -164,7 +191,7 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
         clock=reactor,
         plane=plane,
         totals=totals,
-        observers=(sampler, recorders, TimeoutObserver(notifier)),
+        observers=(sampler, recorders, TimeoutObserver(notifier), *insight.observers),
         ttl=settings.ttl,
         independent=settings.independent_ttl,
         hold_timeout=settings.hold_timeout,
@@ -192,13 +219,17 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
     )
     responder = Responder(
         dialect=RtpproxyDialect(bridging=settings.addresses.bridging),
-        executor=dispatcher,
+        executor=insight.metered(dispatcher),
         totals=totals,
         clock=reactor,
     )
     wiring = ControlSockets(settings, reactor, responder)
     relay = RelayService(registry, negotiator, wiring.listeners)
     wiring.at_end = relay.drain
+    http = insight.connect(
+        registry=registry, recorders=recorders, free_pairs=plane.free_pairs, relay=relay
+    )
+    relay.listeners += http.required
     # Stopped in reverse order: first no more commands, then no more sessions, then what those
     # still had to tell and to write.
     for service in (
@@ -208,8 +239,10 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
         _every(1.0, reactor, writer.flush),
         Sampling(sampler, registry, reactor),
         IcmpListener(reactor, sampler.unreachable),
+        *insight.services,
         Sessions(registry),
         *wiring.listeners,
+        *http.listeners,
     ):
         service.setServiceParent(relay)
     _announce(settings)

@@ -22,6 +22,8 @@ PURE = {
     "statistics",
     "interfaces",
     "quality",
+    "views",
+    "capacity",
 }
 """May not import Twisted at all, nor anything of ours that is not pure."""
 
@@ -45,6 +47,10 @@ PURE_PARTS = {
     "recording.adhoc",
     "recording.pcap",
     "recording.names",
+    "web.guard",
+    "web.openapi",
+    "reporting.exposition",
+    "reporting.hep",
 }
 """Modules within those folders that are pure too."""
 

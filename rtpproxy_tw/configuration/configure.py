@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rtpproxy_tw.addresses import LocalAddresses
 from rtpproxy_tw.configuration.host import PID_FILE, Host
@@ -21,12 +21,15 @@ from rtpproxy_tw.configuration.values import (
     Account,
     LogTarget,
     account,
+    collector,
     control_address,
+    http_endpoint,
     is_wildcard,
     log_target,
     notify_socket,
     path,
     port_number,
+    url,
     whole_number,
 )
 from rtpproxy_tw.errors import ConfigError
@@ -37,6 +40,10 @@ MAX_PORT = "65000"
 
 NO_PID_FILE = "/dev/null"
 """As a pid file it means none; it is never opened, let alone removed."""
+
+
+NO_HTTP = "none"
+"""In place of an endpoint: not even the default one."""
 
 
 class Configured(NamedTuple):
@@ -148,6 +155,7 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         record_pcap=chosen.flag("record_pcap"),
         record_all=chosen.flag("record_all"),
         prompt_dirs=tuple(path("prompt_dir", text) for text in chosen.texts("prompt_dir")),
+        **_insight(chosen, host),
         fast_path=chosen.word("fast_path", "auto"),
         latching=chosen.word("latching", "strict"),
         asymmetric=chosen.flag("force_asymmetric") or not symmetric,
@@ -169,6 +177,34 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         foreground=foreground,
         allow_root=chosen.flag("allow_root"),
     )
+
+
+def _insight(chosen: _Chosen, host: Host) -> dict[str, Any]:
+    """The settings that decide how the relay can be looked into."""
+    texts = chosen.texts("http")
+    hook, homer = chosen.text("webhook"), chosen.text("hep")
+    return {
+        "http": tuple(http_endpoint(text) for text in texts if text != NO_HTTP),
+        "http_default": None if texts else _default_http(host),
+        "http_token_file": chosen.path("http_token_file"),
+        "http_client_ca": chosen.path("http_client_ca"),
+        "rtpengine_metrics": chosen.flag("rtpengine_metrics"),
+        "record_calls": chosen.path("record_calls"),
+        "webhook": None if hook is None else url("webhook", hook),
+        "webhook_spool": chosen.path("webhook_spool"),
+        "hep": None if homer is None else collector(homer),
+        "hep_id": chosen.number("hep_id", 2001),
+        "trace": chosen.number("trace", 0),
+        "log_format": chosen.word("log_format", "text"),
+    }
+
+
+def _default_http(host: Host) -> str | None:
+    """The path of the HTTP socket when none is asked for; None where it can have none."""
+    try:
+        return host.default_http_socket()
+    except ConfigError:
+        return None
 
 
 def _addresses(chosen: _Chosen, host: Host) -> LocalAddresses:
@@ -223,5 +259,7 @@ def _notes(settings: Settings, chosen: _Chosen) -> Iterable[str]:
         yield f"{spelled('advertised')} {told}: without bridging only the first half is used"
     if settings.record_all and settings.record_dir is None:
         yield f"{spelled('record_all')} records nothing without {spelled('record_dir')}"
+    if settings.rtpengine_metrics and not (settings.http or settings.http_default):
+        yield f"{spelled('rtpengine_metrics')} has no effect without {spelled('http')}"
     if settings.socket_mode is not None and settings.group is None:
         yield f"{spelled('socket_mode')} has no effect without a group in {spelled('user')}"

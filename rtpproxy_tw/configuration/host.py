@@ -48,6 +48,13 @@ class Host:
             return ROOT_SOCKET
         return os.path.join(runtime_directory(os.geteuid()), "rtpproxy.sock")
 
+    def default_http_socket(self) -> str:
+        """Path of the HTTP socket when none is asked for: beside the control socket's.
+
+        Raises ConfigError.
+        """
+        return self.default_socket().removesuffix(".sock") + "-http.sock"
+
 
 def runtime_directory(uid: int) -> str:
     """The directory for the sockets of user ``uid`` (XDG Base Directory Specification).

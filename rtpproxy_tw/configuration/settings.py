@@ -24,6 +24,7 @@ LATCHINGS = ("strict", "rtpproxy")
 FAST_PATHS = ("auto", "ebpf", "none")
 SCHEDULERS = ("fifo", "rr")
 LOG_LEVELS = ("DBUG", "INFO", "WARN", "ERR", "CRIT")
+LOG_FORMATS = ("text", "json", "journald")
 LOG_FACILITIES = (
     *("KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON"),
     *("AUTHPRIV", "FTP", *(f"LOCAL{number}" for number in range(8))),
@@ -51,6 +52,9 @@ BOUNDS = {
     # The interpreter, the reactor, the log and one control socket need about twenty.
     "nofile": (64, INT_MAX),
     "nice": (-20, 20),
+    "hep_id": (0, INT_MAX),
+    # Each relayed packet costs the ring some 96 octets: a minute of G.711 is half a megabyte.
+    "trace": (0, 60),
 }
 """Least and greatest value of the settings that are numbers."""
 
@@ -105,6 +109,21 @@ class Settings:
     record_pcap: bool = False
     record_all: bool = False
     prompt_dirs: tuple[str, ...] = ()
+    http: tuple[str, ...] = ()
+    """Endpoints asked for."""
+    http_default: str | None = None
+    """Path of a UNIX socket that is done without where it cannot be had."""
+    http_token_file: str | None = None
+    http_client_ca: str | None = None
+    rtpengine_metrics: bool = False
+    record_calls: str | None = None
+    webhook: str | None = None
+    webhook_spool: str | None = None
+    hep: tuple[str, int] | None = None
+    """Host and port of the collector; the host may be a name."""
+    hep_id: int = 2001
+    trace: int = 0
+    log_format: str = "text"
     fast_path: str = "auto"
     latching: str = "strict"
     asymmetric: bool = False
@@ -131,12 +150,18 @@ class Settings:
             _check_bounds(name, getattr(self, name))
         _check_choice("fast_path", self.fast_path, FAST_PATHS)
         _check_choice("latching", self.latching, LATCHINGS)
+        _check_choice("log_format", self.log_format, LOG_FORMATS)
         _check_choice("log", self.log_level, LOG_LEVELS)
         _check_choice("log", self.log_facility, LOG_FACILITIES)
         if self.scheduler is not None:
             _check_choice("scheduler", self.scheduler, SCHEDULERS)
         _check_ports(self.min_port, self.max_port)
         _check_control(self.control, self.foreground)
+        if self.webhook is not None and self.webhook_spool is None:
+            raise ConfigError(
+                f"{spelled('webhook')} {self.webhook}: needs {spelled('webhook_spool')} DIR, where"
+                " records wait until they are taken"
+            )
         if self.spool_dir is not None and self.record_dir is None:
             raise ConfigError(
                 f"{spelled('spool_dir')} {self.spool_dir}: a spool directory needs a recording"

@@ -19,6 +19,8 @@ def to_toml(settings: Settings) -> str:
     if not settings.control[0].named:
         default = _value([address.text for address in settings.control])
         lines.insert(0, f"# control = {default} by default")
+    if settings.http_default is not None:
+        lines.append(f"# http = {_value(['unix:' + settings.http_default])} by default")
     if settings.pid_file is not None and not settings.pid_file_named:
         lines.append(f"# pid_file = {_value(settings.pid_file)} by default")
     lines += (f"\n[modules.{name}]" for name in settings.modules)
@@ -56,6 +58,7 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "record_pcap", settings.record_pcap
     yield "record_all", settings.record_all
     yield "prompt_dir", list(settings.prompt_dirs)
+    yield from _insight(settings)
     yield "foreground", settings.foreground
     if settings.pid_file is None or settings.pid_file_named:
         yield "pid_file", settings.pid_file or "/dev/null"
@@ -68,6 +71,30 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "log", f"{settings.log_level}:{settings.log_facility}"
     yield "no_chdir", not settings.chdir
     yield "no_redirect", not settings.redirect
+
+
+def _insight(settings: Settings) -> Iterator[tuple[str, object]]:
+    if settings.http:
+        yield "http", list(settings.http)
+    elif settings.http_default is None:
+        yield "http", "none"
+    yield "http_token_file", settings.http_token_file
+    yield "http_client_ca", settings.http_client_ca
+    yield "rtpengine_metrics", settings.rtpengine_metrics
+    yield "record_calls", settings.record_calls
+    yield "webhook", settings.webhook
+    yield "webhook_spool", settings.webhook_spool
+    yield "hep", _collector(settings.hep)
+    yield "hep_id", settings.hep_id
+    yield "trace", settings.trace
+    yield "log_format", settings.log_format
+
+
+def _collector(collector: tuple[str, int] | None) -> str | None:
+    if collector is None:
+        return None
+    host, port = collector
+    return f"udp:[{host}]:{port}" if ":" in host else f"udp:{host}:{port}"
 
 
 def _listen(addresses: LocalAddresses) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from rtpproxy_tw.configuration.host import Host
 from rtpproxy_tw.configuration.listen import Resolve, numeric_host
@@ -106,6 +107,37 @@ def unix_path(name: str, text: str) -> str:
     if len(os.fsencode(text)) > UNIX_PATH_MAX:
         raise wrong(name, text, f"the path of a UNIX socket has at most {UNIX_PATH_MAX} octets")
     return text
+
+
+def http_endpoint(text: str) -> str:
+    """An endpoint in Twisted's words, or the path of a UNIX socket. Raises ConfigError."""
+    if text.startswith(("/", "./")):
+        return f"unix:{unix_path('http', path('http', text))}"
+    kind, colon, rest = text.partition(":")
+    if not (colon and rest and kind.isalnum()):
+        raise wrong("http", text, "must be an endpoint, such as unix:PATH or tcp:PORT, or a path")
+    return text
+
+
+def url(name: str, text: str) -> str:
+    """A URL of HTTP. Raises ConfigError."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not text.isascii() or not text.isprintable() or " " in text:
+        raise wrong(name, text, "must be http://HOST/PATH or https://HOST/PATH")
+    return text
+
+
+def collector(text: str) -> tuple[str, int]:
+    """``udp:HOST:PORT`` of ``--hep``. Raises ConfigError."""
+    host, colon, port = text.removeprefix("udp:").rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not text.startswith("udp:") or not colon or not host:
+        raise wrong("hep", text, "must be udp:HOST:PORT")
+    return host, port_number("hep", port)
 
 
 def notify_socket(text: str) -> str:

@@ -36,5 +36,8 @@ class Escaped:
     def __init__(self, data: bytes) -> None:
         self._data = data
 
+    def __contains__(self, octets: bytes) -> bool:
+        return octets in self._data
+
     def __str__(self) -> str:
         return escaped(self._data)

@@ -61,7 +61,7 @@ class Responder:
             self._totals.ncmds_succd += 1
         self._totals.ncmds_repld += 1
         line = self._dialect.write(reply, cookie)
-        self._log.debug('sending reply "{reply}"', reply=Escaped(line))
+        self._log.debug('sending reply "{reply}"', reply=Escaped(line), command=Escaped(command))
         return line
 
     def repeated(self, command: bytes, origin: Origin) -> None:

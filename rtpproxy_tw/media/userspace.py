@@ -8,10 +8,11 @@ from typing import Protocol
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from rtpproxy_tw.addresses import Address, LocalAddress
+from rtpproxy_tw.addresses import Address, LocalAddress, family_of
 from rtpproxy_tw.errors import AddressUnusable, NoPortsLeft
 from rtpproxy_tw.interfaces import IFastPath, IMediaPlane
 from rtpproxy_tw.media.fastpath import NullFastPath
+from rtpproxy_tw.media.outlets import Deaf, Outlet
 from rtpproxy_tw.media.ports import PortPool
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.udpport import OUT_OF_DESCRIPTORS, PORT_TAKEN
@@ -82,7 +83,9 @@ class UserspacePlane:
     def open(self, leg: Leg, local: LocalAddress) -> None:
         """See IMediaPlane."""
         pool = self._pools[local.family]
-        number, ports = self._allocate(leg, local, pool)
+        tos = self._tos if leg.tos is None else leg.tos
+        protocols = StreamProtocol(leg.rtp, self._relay), StreamProtocol(leg.rtcp, self._relay)
+        number, ports = self._allocate(local.host, pool, protocols, tos)
         self.close(leg)
         self._open[leg] = pool, number, ports
         leg.local, leg.port = local, number
@@ -100,6 +103,19 @@ class UserspacePlane:
         for port in ports:
             port.stopListening()
         pool.give_back(number)
+
+    def outlet(self, host: str) -> Outlet:
+        """A pair of ports on the local ``host`` that only sends.
+
+        Raises NoPortsLeft or AddressUnusable.
+        """
+        pool = self._pools[family_of(host)]
+        number, ports = self._allocate(host, pool, (Deaf(), Deaf()), self._tos)
+        return Outlet((host, number), ports, lambda: pool.give_back(number))
+
+    def free_pairs(self) -> dict[int, int]:
+        """How many pairs of ports are free, by address family."""
+        return {family: len(pool) for family, pool in self._pools.items()}
 
     def mark(self, leg: Leg) -> None:
         """See IMediaPlane."""
@@ -121,21 +137,25 @@ class UserspacePlane:
         self._fast_path.refresh_all()
 
     def _allocate(
-        self, leg: Leg, local: LocalAddress, pool: PortPool
+        self,
+        host: str,
+        pool: PortPool,
+        protocols: tuple[DatagramProtocol, DatagramProtocol],
+        tos: int,
     ) -> tuple[int, tuple[Port, Port]]:
         taken: list[int] = []
         try:
             for _ in range(min(len(pool), TRIES)):
                 number = pool.take()
                 try:
-                    return number, self._bind(leg, local, number)
+                    return number, self._bind(host, number, protocols, tos)
                 except OSError as error:
                     taken.append(number)
                     if error.errno in OUT_OF_DESCRIPTORS:
                         raise NoPortsLeft(f"no socket to be had: {error.strerror}") from error
                     if error.errno not in PORT_TAKEN:
                         raise AddressUnusable(
-                            f"cannot take media on {local.host}: {error.strerror}"
+                            f"cannot take media on {host}: {error.strerror}"
                         ) from error
             raise NoPortsLeft(
                 f"{len(taken)} port pairs tried, all taken by other programs"
@@ -146,11 +166,16 @@ class UserspacePlane:
             for number in taken:
                 pool.give_back(number)
 
-    def _bind(self, leg: Leg, local: LocalAddress, number: int) -> tuple[Port, Port]:
-        tos = self._tos if leg.tos is None else leg.tos
-        rtp = self._listen(StreamProtocol(leg.rtp, self._relay), local.host, number, tos)
+    def _bind(
+        self,
+        host: str,
+        number: int,
+        protocols: tuple[DatagramProtocol, DatagramProtocol],
+        tos: int,
+    ) -> tuple[Port, Port]:
+        rtp = self._listen(protocols[0], host, number, tos)
         try:
-            rtcp = self._listen(StreamProtocol(leg.rtcp, self._relay), local.host, number + 1, tos)
+            rtcp = self._listen(protocols[1], host, number + 1, tos)
         except BaseException:
             rtp.stopListening()
             raise

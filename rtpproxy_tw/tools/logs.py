@@ -26,6 +26,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.control.escape import Escaped
 
 IDENT = "rtpproxy"
 """The original's name, by which logs are sorted."""
@@ -52,6 +53,46 @@ _PRIORITIES = {
     "ERR": syslog.LOG_ERR,
     "CRIT": syslog.LOG_CRIT,
 }
+
+
+MAX_DEBUGGED = 64
+"""Calls that can be logged in detail at a time."""
+
+
+class DebuggedCalls:
+    """The calls of which everything is logged, whatever the level; they may be yet to come."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, bytes] = {}
+
+    def add(self, call_id: str) -> None:
+        """Log everything of that call; of too many the oldest one is dropped."""
+        self._calls.pop(call_id, None)
+        self._calls[call_id] = call_id.encode("utf-8", "surrogateescape")
+        if len(self._calls) > MAX_DEBUGGED:
+            del self._calls[next(iter(self._calls))]
+
+    def discard(self, call_id: str) -> None:
+        """No more of it."""
+        self._calls.pop(call_id, None)
+
+    def __contains__(self, call_id: object) -> bool:
+        return call_id in self._calls
+
+    def concerns(self, event: LogEvent) -> bool:
+        """Whether ``event`` is about one of them: by its call-id, or by the command it quotes."""
+        if not self._calls:
+            return False
+        if event.get("call_id") in self._calls:
+            return True
+        command = event.get("command")
+        return isinstance(command, Escaped) and any(
+            octets in command for octets in self._calls.values()
+        )
+
+
+DEBUGGED = DebuggedCalls()
+"""Of this process, whose log is one."""
 
 
 def start_logging(settings: Settings) -> None:

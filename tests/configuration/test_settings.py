@@ -34,6 +34,7 @@ def test_no_options_give_the_originals_defaults() -> None:
         ttl=60,
         setup_ttl=60,
         max_media=32,
+        http_default="/run/test/rtpproxy-http.sock",
         fast_path="auto",
         latching="strict",
         pid_file="/var/run/rtpproxy.pid",
@@ -444,6 +445,9 @@ ROUND_TRIPS = [
     "-p /dev/null -u root:daemon -w 511 -L 1000 -c rr --nice -3 -d err:local5",
     "-p /run/ünï.pid -u :daemon -D --no_redirect -F",
     "-u daemon",
+    "--http none --trace 60 --log-format json --record-calls /a --hep udp:homer:9060 --hep-id 0",
+    "--http unix:/a --http tcp:8080 --http-token-file /t --http-client-ca /c --rtpengine-metrics",
+    "--webhook https://example.org/x --webhook-spool /s --hep 'udp:[::1]:9060' --log-format text",
 ]
 
 
@@ -457,6 +461,7 @@ def test_printed_settings_read_back_are_the_same(line: str, tmp_path: Path) -> N
 def test_defaults_of_the_machine_are_printed_as_comments_only() -> None:
     text = to_toml(settings())
     assert f'# control = ["unix:{DEFAULT_SOCKET}"] by default\n' in text
+    assert '# http = ["unix:/run/test/rtpproxy-http.sock"] by default\n' in text
     assert '# pid_file = "/var/run/rtpproxy.pid" by default\n' in text
     assert "\ncontrol" not in text
     assert "\npid_file" not in text

@@ -1,0 +1,195 @@
+"""From configured HTTP endpoints to listeners that are ready to start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from rtpproxy_tw.addresses import is_loopback
+from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.configuration.switches import spelled
+from rtpproxy_tw.control.listeners import ControlEndpoint, Listener
+from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.tools.paths import SOCKET_MODE, claim_socket_path, own_socket
+from rtpproxy_tw.web.guard import Guard, Reach, tokens_in
+from rtpproxy_tw.web.requests import BoundedSite
+from rtpproxy_tw.web.site import Interface
+
+Make = Callable[[Guard], Interface]
+"""Makes the interface of one endpoint, given who may use it."""
+
+
+class Words(NamedTuple):
+    """A description of an endpoint, taken apart."""
+
+    kind: str
+    values: tuple[str, ...]
+    named: dict[str, str]
+
+
+class HttpSockets:
+    """Makes the listeners of all HTTP endpoints. Raises ConfigError for one that cannot be.
+
+    ``required`` are those the operator asked for; the default one is done without where it
+    cannot be had.
+    """
+
+    log = Logger()
+
+    def __init__(self, settings: Settings, reactor: Any, make: Make) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._make = make
+        self._tokens = _read_tokens(settings.http_token_file)
+        self.required = [self._named(text) for text in settings.http]
+        default = self._default(settings.http_default)
+        self.listeners = [*self.required, *default]
+
+    def _named(self, text: str) -> Listener:
+        try:
+            return self._open(text)
+        except (ConfigError, OSError, ValueError, TypeError, LookupError) as error:
+            raise ConfigError(f"{spelled('http')} {text}: {error}") from error
+
+    def _default(self, path: str | None) -> list[Listener]:
+        if path is None:
+            return []
+        try:
+            made = self._unix(path, SOCKET_MODE)
+        except (ConfigError, OSError) as error:
+            self._left_out(path, error)
+            return []
+        made.listening.addErrback(lambda failure: self._left_out(path, failure.value))
+        return [made]
+
+    def _left_out(self, path: str, error: BaseException | None) -> None:
+        self.log.info("no HTTP at the default socket {path}: {error}", path=path, error=str(error))
+
+    def _open(self, text: str) -> Listener:
+        words = taken_apart(text)
+        settings = self._settings
+        if words.kind == "unix":
+            return self._unix(words.values[0], int(words.named.get("mode", f"{SOCKET_MODE:o}"), 8))
+        if words.kind == "ssl" and settings.http_client_ca is not None:
+            endpoint = _mutual_tls(self._reactor, words, settings.http_client_ca)
+            return self._tcp(text, endpoint, certified=True)
+        return self._tcp(text, serverFromString(self._reactor, text), certified=False)
+
+    def _unix(self, path: str, mode: int) -> Listener:
+        claim_socket_path(path)
+        settings = self._settings
+        site = BoundedSite(self._make(Guard(Reach.UNIX)), self._reactor)
+        endpoint = ControlEndpoint(self._reactor, path, mode)
+        return Listener(
+            lambda: endpoint.listen(site),
+            lambda _: own_socket(path, settings.user, settings.group, mode),
+        )
+
+    def _tcp(self, text: str, endpoint: IStreamServerEndpoint, *, certified: bool) -> Listener:
+        # Nobody gets in before it is known where the port can be reached from.
+        interface = self._make(Guard(Reach.PUBLIC))
+        site = BoundedSite(interface, self._reactor)
+
+        def settle(port: IListeningPort) -> None:
+            guard = Guard(_reach(port), self._tokens, certified=certified)
+            if guard.closed:
+                raise ConfigError(
+                    f"{spelled('http')} {text}: others can reach this; it needs"
+                    f" {spelled('http_token_file')}, or ssl with {spelled('http_client_ca')}"
+                )
+            interface.guard = guard
+
+        return _Closing(lambda: endpoint.listen(site), settle)
+
+
+class _Closing(Listener):
+    """A listener that closes its socket again when what comes after refuses it."""
+
+    def _opened(self, port: Any) -> Any:
+        try:
+            return super()._opened(port)
+        except ConfigError:
+            failure = Failure()
+            closed: Deferred[Any] = self.stopService()
+            return closed.addCallback(lambda _: failure)
+
+
+def taken_apart(text: str) -> Words:
+    """The words of ``KIND:VALUE:NAME=VALUE``; a backslash keeps the next character's meaning."""
+    kind, *rest = _split(text)
+    values = tuple(value for name, value in rest if name is None)
+    named = {name: value for name, value in rest if name is not None}
+    return Words(kind[1], values, named)
+
+
+def _split(text: str) -> Iterator[tuple[str | None, str]]:
+    name: str | None = None
+    word = ""
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            word += next(characters, "")
+        elif character == ":":
+            yield name, word
+            name, word = None, ""
+        elif character == "=" and name is None:
+            name, word = word, ""
+        else:
+            word += character
+    yield name, word
+
+
+def _reach(port: IListeningPort) -> Reach:
+    host = port.getHost()
+    if isinstance(host, UNIXAddress):
+        return Reach.UNIX
+    try:
+        return Reach.LOOPBACK if is_loopback(getattr(host, "host", "")) else Reach.PUBLIC
+    except ValueError:
+        return Reach.PUBLIC
+
+
+def _read_tokens(path: str | None) -> tuple[bytes, ...]:
+    if path is None:
+        return ()
+    try:
+        with open(path, "rb") as file:
+            tokens = tokens_in(file.read(65536))
+    except OSError as error:
+        raise ConfigError(f"{spelled('http_token_file')} {path}: {error.strerror}") from error
+    if not tokens:
+        raise ConfigError(f"{spelled('http_token_file')} {path}: there is no token in it")
+    return tokens
+
+
+def _mutual_tls(reactor: Any, words: Words, authority: str) -> IStreamServerEndpoint:
+    """An ``ssl:`` endpoint that lets in only holders of certificates of ``authority``.
+
+    Raises ConfigError without pyOpenSSL, OSError where a file cannot be read.
+    """
+    try:
+        from twisted.internet import ssl
+        from twisted.internet.endpoints import SSL4ServerEndpoint
+    except ImportError as error:
+        raise ConfigError("TLS needs pyOpenSSL: pip install 'rtpproxy-tw[tls]'") from error
+    key = words.named.get("privateKey", "server.pem")
+    with open(key, "rb") as file:
+        private = file.read()
+    with open(words.named.get("certKey", key), "rb") as file:
+        own = ssl.PrivateCertificate.fromCertificateAndKeyPair(
+            ssl.Certificate.loadPEM(file.read()), ssl.KeyPair.load(private, 1)
+        )
+    with open(authority, "rb") as file:
+        options = own.options(ssl.Certificate.loadPEM(file.read()))
+    port = int(words.named.get("port", "") or words.values[0])
+    made: IStreamServerEndpoint = SSL4ServerEndpoint(
+        reactor, port, options, interface=words.named.get("interface", "")
+    )
+    return made

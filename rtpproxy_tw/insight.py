@@ -1,0 +1,204 @@
+"""Everything by which the relay can be looked into, wired: HTTP, metrics, records, HEP, traces."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from twisted.application.internet import TimerService
+from twisted.application.service import IService, Service
+
+from rtpproxy_tw.capacity import Capacity, capacity
+from rtpproxy_tw.configuration.options import version
+from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.http_sockets import HttpSockets
+from rtpproxy_tw.interfaces import IRecorders, ISessionObserver
+from rtpproxy_tw.media.routes import local_for
+from rtpproxy_tw.recording.trace import HeaderRings
+from rtpproxy_tw.registry import SessionRegistry
+from rtpproxy_tw.reporting.aliases import RtpengineNames
+from rtpproxy_tw.reporting.exposition import Family, labelled, single
+from rtpproxy_tw.reporting.metrics import LAG_EVERY, Executor, Metrics
+from rtpproxy_tw.statistics import Totals
+from rtpproxy_tw.tools.logs import DEBUGGED
+from rtpproxy_tw.web.api import Api, Draining
+from rtpproxy_tw.web.guard import Guard
+from rtpproxy_tw.web.recent import Recent
+from rtpproxy_tw.web.site import Interface
+
+KERNEL_UDP = "/proc/net/snmp"
+
+_FAMILIES = {2: "ipv4", 10: "ipv6"}
+
+
+class Relay(Draining, Protocol):
+    """The relay as a service."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether the control sockets are open."""
+
+
+class Insight:
+    """Made before the registry, which is to tell its observers, and connected after it.
+
+    Raises ConfigError where something asked for cannot be.
+    """
+
+    def __init__(
+        self, settings: Settings, reactor: Any, wall: Callable[[], float], totals: Totals
+    ) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._wall = wall
+        self._totals = totals
+        self._metrics = Metrics(clock=reactor, totals=totals, version=version())
+        self._recent = Recent(reactor.seconds)
+        self._rings = HeaderRings(
+            seconds=settings.trace,
+            now=reactor.seconds,
+            wall=wall,
+            local_host=lambda host: local_for(host) or "0.0.0.0",
+        )
+        self._services: list[IService] = []
+        self._observers: list[ISessionObserver] = [self._metrics, self._recent]
+        if settings.trace:
+            self._observers.append(self._rings)
+
+    @property
+    def observers(self) -> tuple[ISessionObserver, ...]:
+        """Who is to be told of sessions."""
+        return tuple(self._observers)
+
+    def metered(self, executor: Executor) -> Executor:
+        """``executor``, with its commands counted."""
+        return self._metrics.metered(executor)
+
+    def connect(
+        self,
+        *,
+        registry: SessionRegistry,
+        recorders: IRecorders,
+        free_pairs: Callable[[], Mapping[int, int]],
+        relay: Relay,
+    ) -> HttpSockets:
+        """Wire what is asked for to the rest. Raises ConfigError."""
+        settings = self._settings
+        pairs = (settings.max_port - settings.min_port) // 2 + 1
+        gauges = _Gauges(settings, pairs, free_pairs, relay)
+        self._metrics.registry = registry
+        self._metrics.further = [gauges]
+        if settings.rtpengine_metrics:
+            self._metrics.further += [RtpengineNames(self._metrics, self._totals)]
+        api = Api(
+            registry=registry,
+            recorders=recorders,
+            totals=self._totals,
+            clock=self._reactor,
+            wall=self._wall,
+            version=version(),
+            capacity=gauges.capacity,
+            ports=gauges.ports,
+            draining=relay,
+            tracing=self._rings,
+            debugging=DEBUGGED,
+            recent=self._recent,
+            listening=lambda: relay.listening,
+        )
+
+        def make(guard: Guard) -> Interface:
+            return Interface(api=api, guard=guard, clock=self._reactor, metrics=self._metrics.text)
+
+        sockets = HttpSockets(settings, self._reactor, make)
+        if sockets.listeners:
+            timer = TimerService(LAG_EVERY, self._metrics.lag.tick)
+            timer.clock = self._reactor
+            self._services.append(timer)
+        return sockets
+
+    @property
+    def services(self) -> tuple[IService, ...]:
+        """What is to be started before the control sockets, and stopped after the sessions."""
+        return tuple(self._services)
+
+
+class _Gauges:
+    """Metrics of the process and its limits."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pairs: int,
+        free_pairs: Callable[[], Mapping[int, int]],
+        draining: Draining,
+    ) -> None:
+        self._max_sessions = settings.max_sessions
+        self._pairs = pairs
+        self._free_pairs = free_pairs
+        self._draining = draining
+
+    def capacity(self) -> Capacity:
+        """How many calls there can be."""
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return capacity(self._pairs, descriptors, self._max_sessions)
+
+    def ports(self) -> list[tuple[str, int, int]]:
+        """For each address family its port pairs and how many are free."""
+        return [
+            (_FAMILIES.get(family, str(family)), self._pairs, free)
+            for family, free in self._free_pairs().items()
+        ]
+
+    def families(self) -> Iterator[Family]:
+        """See Gauges."""
+        ports = self.ports()
+        yield single(
+            "relay_capacity_sessions", "gauge", "Calls there can be.", self.capacity().calls
+        )
+        yield labelled(
+            "relay_ports",
+            "gauge",
+            "Port pairs for media, for each address family.",
+            [((("address_id", name),), pairs) for name, pairs, _ in ports],
+        )
+        yield labelled(
+            "relay_ports_used",
+            "gauge",
+            "Port pairs that are taken, by sessions or by other programs.",
+            [((("address_id", name),), pairs - free) for name, pairs, free in ports],
+        )
+        yield single(
+            "relay_draining", "gauge", "1 while no new sessions are taken.", self._draining.draining
+        )
+        drops = kernel_drops()
+        if drops is not None:
+            yield single(
+                "relay_kernel_udp_drops_total",
+                "counter",
+                "Datagrams that the kernel dropped for full receive buffers, of all sockets of"
+                " this network namespace.",
+                drops,
+            )
+
+
+def kernel_drops(path: str = KERNEL_UDP) -> int | None:
+    """``RcvbufErrors`` of UDP; None where the kernel does not tell."""
+    try:
+        with open(path, encoding="ascii") as file:
+            rows = [line.split() for line in file if line.startswith("Udp:")]
+        return int(rows[1][rows[0].index("RcvbufErrors")])
+    except (OSError, ValueError, LookupError):
+        return None
+
+
+class Stopping(Service):
+    """Calls ``stop`` when the relay stops."""
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self._stop = stop
+
+    def stopService(self) -> object:
+        """Stop."""
+        super().stopService()
+        return self._stop()

@@ -1,0 +1,238 @@
+"""The description of the HTTP interface, by which others make clients and test it (OpenAPI 3.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rtpproxy_tw.quality.verdict import CODES
+from rtpproxy_tw.views.sessions import STATES
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+FLAG: Schema = {"type": "boolean"}
+SIDE: Schema = {"type": "string", "enum": ["caller", "callee"]}
+STATE: Schema = {"type": "string", "enum": list(STATES)}
+CODE: Schema = {"type": "string", "enum": list(CODES)}
+
+
+def document(version: str) -> Schema:
+    """The whole description."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "rtpproxy-tw",
+            "version": version,
+            "description": "The calls of one relay: what they are, why one has no audio, and"
+            " what can be done about it. Times are seconds since the epoch.",
+        },
+        "paths": _paths(),
+        "components": {
+            "schemas": _schemas(),
+            "parameters": {
+                "call": {
+                    "name": "call",
+                    "in": "path",
+                    "required": True,
+                    "description": "The call-id, percent-encoded byte by byte: the field id.",
+                    "schema": {"type": "string", "minLength": 1},
+                }
+            },
+            "responses": {
+                "Error": _content("It was not done; the sentence says why.", _ref("Error"))
+            },
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _paths() -> Schema:
+    calls = "/api/v1/calls"
+    one = f"{calls}/{{call}}"
+    return {
+        calls: {"get": _operation("List calls", "Calls", parameters=_filters())},
+        one: {
+            "parameters": [_CALL],
+            "get": _operation("All of one call", "Call", 404),
+            "delete": _operation("End a call", "Deleted", 404),
+        },
+        f"{one}/why": {
+            "parameters": [_CALL],
+            "get": _operation("Why there is no audio, in words", "Why", 404),
+        },
+        f"{one}/trace": {
+            "parameters": [_CALL],
+            "get": {
+                "summary": "Headers of its last packets as a capture file",
+                "responses": {
+                    "200": {
+                        "description": "A file for Wireshark.",
+                        "content": {"application/vnd.tcpdump.pcap": {"schema": {}}},
+                    },
+                    **_errors(404, 409),
+                },
+            },
+        },
+        f"{one}/record": {
+            "parameters": [_CALL],
+            "post": {
+                **_operation("Record both parties", "Recorded", 404, 409, 413, 415),
+                "requestBody": {
+                    "content": {"application/json": {"schema": _ref("Recording")}},
+                },
+            },
+            "delete": _operation("End its recordings", "Stopped", 404),
+        },
+        f"{one}/debug": {
+            "parameters": [_CALL],
+            "put": _operation("Log everything of a call", "Debug"),
+            "delete": _operation("Log it as usual again", "Debug"),
+        },
+        "/api/v1/stats": {"get": _operation("Totals", "Stats")},
+        "/api/v1/capacity": {"get": _operation("How many calls there can be", "Capacity")},
+        "/api/v1/drain": {
+            "get": _operation("Whether new sessions are refused", "Drain"),
+            "put": _operation("Refuse new sessions", "Drain"),
+            "delete": _operation("Take new sessions again", "Drain", 409),
+        },
+        "/healthz": {"get": _operation("Whether the process answers", "Healthy")},
+        "/readyz": {"get": _operation("Whether calls can be sent here", "Ready", 503)},
+        "/metrics": {
+            "get": {
+                "summary": "Metrics in the text format of Prometheus",
+                "responses": {
+                    "200": {"description": "Metrics.", "content": {"text/plain": {"schema": TEXT}}},
+                    **_errors(),
+                },
+            }
+        },
+    }
+
+
+_CALL = {"$ref": "#/components/parameters/call"}
+
+
+def _filters() -> list[Schema]:
+    return [
+        _query("search", "Text within the call-id.", TEXT),
+        _query("verdict", "A leg has this verdict.", CODE),
+        _query("state", "A session is in this state.", STATE),
+        _query("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 1000000}),
+    ]
+
+
+def _schemas() -> Schema:
+    named = {"id": TEXT, "call_id": TEXT}
+    leg = {"side": SIDE, "verdict": CODE, "remote": _maybe(TEXT), "packets": COUNT}
+    session = {"from_tag": TEXT, "state": STATE, "created": NUMBER, "seconds": NUMBER}
+    reason = {"side": SIDE, "code": CODE, "sentence": TEXT, "hint": TEXT, "evidence": _list(TEXT)}
+    stream = {
+        **dict.fromkeys(("accepted", "relayed", "dropped", "ignored", "octets"), COUNT),
+        "first_heard": _maybe(NUMBER),
+        "last_heard": _maybe(NUMBER),
+    }
+    return {
+        "Error": _object(error=_object(code=TEXT, sentence=TEXT)),
+        "Calls": _object(count=COUNT, calls=_list(_object(**named, sessions=_list(_ref("Brief"))))),
+        "Brief": _object(**session, legs=_list(_object(**leg, relayed=COUNT))),
+        "Call": _object(**named, debug=FLAG, sessions=_list(_ref("Session"))),
+        "Session": _object(
+            **session,
+            answered=_maybe(NUMBER),
+            ended=_maybe(TEXT),
+            legs=_list(_ref("Leg")),
+            timeline=_list(_object(at=_maybe(NUMBER), kind=TEXT, text=TEXT)),
+        ),
+        "Leg": _object(
+            side=SIDE,
+            **dict.fromkeys(("local", "signalled", "source", "remote"), _maybe(TEXT)),
+            latch=TEXT,
+            relatches=COUNT,
+            held=FLAG,
+            holds=COUNT,
+            payload_types=_list(COUNT),
+            rtp=_ref("Stream"),
+            rtcp=_ref("Stream"),
+            verdict=_object(code=CODE, sentence=TEXT, hint=TEXT, evidence=_list(TEXT)),
+            quality={"type": "object"},
+        ),
+        "Stream": _object(**stream),
+        "Why": _object(
+            **named,
+            sessions=_list(
+                _object(
+                    from_tag=TEXT, state=STATE, ended=_maybe(TEXT), legs=_list(_object(**reason))
+                )
+            ),
+        ),
+        "Deleted": _object(**named, deleted=COUNT),
+        "Recording": {
+            "type": "object",
+            "properties": {"single": {**FLAG, "description": "Both parties in one file."}},
+            "additionalProperties": False,
+        },
+        "Recorded": _object(**named, recorded=COUNT),
+        "Stopped": _object(**named, stopped=COUNT),
+        "Debug": _object(**named, debug=FLAG),
+        "Stats": _object(
+            version=TEXT, time=NUMBER, sessions=COUNT, draining=FLAG, totals={"type": "object"}
+        ),
+        "Capacity": _object(
+            calls=COUNT,
+            why=TEXT,
+            sessions=COUNT,
+            ports=_list(_object(family=TEXT, pairs=COUNT, free=COUNT)),
+        ),
+        "Drain": _object(draining=FLAG, ending=FLAG, sessions=COUNT),
+        "Healthy": _object(healthy=FLAG),
+        "Ready": _object(ready=FLAG),
+    }
+
+
+def _operation(
+    summary: str, schema: str, *errors: int, parameters: list[Schema] | None = None
+) -> Schema:
+    made: Schema = {
+        "summary": summary,
+        "responses": {"200": _content("Done.", _ref(schema)), **_errors(*errors)},
+    }
+    if parameters is not None:
+        made["parameters"] = parameters
+    return made
+
+
+def _errors(*more: int) -> Schema:
+    statuses = sorted({400, 401, 403, *more})
+    return {str(status): {"$ref": "#/components/responses/Error"} for status in statuses}
+
+
+def _content(about: str, schema: Schema) -> Schema:
+    return {"description": about, "content": {"application/json": {"schema": schema}}}
+
+
+def _query(name: str, about: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "query", "description": about, "schema": schema}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _maybe(schema: Schema) -> Schema:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }

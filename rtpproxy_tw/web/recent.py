@@ -1,0 +1,37 @@
+"""Sessions that ended lately: whoever asks why there was no audio mostly asks after the call."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from zope.interface import implementer
+
+from rtpproxy_tw.interfaces import ISessionObserver
+from rtpproxy_tw.session import Ending, Session
+
+KEPT = 256
+"""Sessions, of some kilobytes each."""
+
+
+@implementer(ISessionObserver)
+class Recent:
+    """Remembers ended sessions and when they ended; ``now`` gives monotonic seconds."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._ended: deque[tuple[Session, float]] = deque(maxlen=KEPT)
+
+    def created(self, session: Session) -> None:
+        """Nothing."""
+
+    def completed(self, session: Session) -> None:
+        """Nothing."""
+
+    def ended(self, session: Session, why: Ending) -> None:
+        """Remember it."""
+        self._ended.append((session, self._now()))
+
+    def of_call(self, call_id: str) -> list[tuple[Session, float]]:
+        """The sessions of a call that are remembered, the last one first."""
+        return [each for each in reversed(self._ended) if each[0].key.call_id == call_id]
