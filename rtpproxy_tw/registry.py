@@ -158,6 +158,10 @@ class SessionRegistry:
         """A command found ``session``: its time to live starts anew."""
         session.touched = self._clock.seconds()
 
+    def note(self, leg: Leg, kind: str, text: str) -> None:
+        """Into the timeline of the session of ``leg``; see ``quality.timeline.KINDS``."""
+        leg.session.timeline.add(self._clock.seconds(), kind, f"{leg.side.value}: {text}")
+
     def set_ttl(self, leg: Leg, seconds: float) -> None:
         """From now on, and at every reset, ``seconds`` are left to ``leg`` (or to the session)."""
         session = leg.session

@@ -150,6 +150,7 @@ class Dispatcher:
                 self._log.info("not recorded: {reason}", reason=str(refusal))
             else:
                 started += 1
+                self._registry.note(leg, "recording", "recording begins")
         return Number(0) if started else Failed(50)
 
     def _copy(self, command: Copy) -> Reply:
@@ -160,13 +161,16 @@ class Dispatcher:
             self._recorders.record(found.leg, command.target, command.single)
         except RecordingRefused as refusal:
             raise CommandError(65, str(refusal)) from refusal
+        self._registry.note(found.leg, "recording", "recording begins")
         return Number(0)
 
     def _stop_recording(self, command: StopRecord) -> Reply:
         stopped = 0
         for session, leg in self._change_all(command.call_id, command.from_tag, command.to_tag):
             for each in session.legs if command.both else (leg,):
-                stopped += self._recorders.stop(each)
+                if self._recorders.stop(each):
+                    stopped += 1
+                    self._registry.note(each, "recording", "recording ends")
         return Number(0) if stopped else Failed(50)
 
     def _info(self, command: Info) -> Reply:

@@ -185,6 +185,7 @@ class Negotiator:
         for stream in party.streams:
             stream.latch.asymmetric = asymmetric
             stream.latch.payload_types = party.codecs
+        _note(party, remote, now)
         if remote.hold:
             party.held = True
             party.holds += 1
@@ -273,3 +274,18 @@ def _allocated(leg: Leg) -> Allocated:
     assert local is not None, "a leg with a port has an address"
     host = local.advertised or (None if local.wildcard else local.host)
     return Allocated(leg.port, host, ":" in local.host)
+
+
+def _note(party: Leg, remote: Remote, now: float) -> None:
+    """Into the session's timeline: what a command says of ``party``, before it takes effect."""
+    timeline, side = party.session.timeline, party.side.value
+    if remote.hold:
+        timeline.add(now, "hold", f"{side}: put on hold")
+    elif party.held and remote.address is not None:
+        timeline.add(now, "hold", f"{side}: off hold")
+    if remote.address is not None:
+        host, port = remote.address
+        what = "still" if remote.address == party.rtp.latch.signalled else "told to be"
+        timeline.add(now, "command", f"{side}: {what} at {host} port {port}")
+    elif not remote.hold:
+        timeline.add(now, "command", f"{side}: named without an address")
