@@ -29,6 +29,7 @@ SILENCE = 0.1
 """Seconds without a packet that show that none comes."""
 
 _CLONE_NEWNET = 0x40000000
+_RECVTTL = 12
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count()
 
@@ -84,8 +85,8 @@ class Namespace:
         _enter(outer)
         os.close(outer)
 
-    def socket(self, host: str, port: int, **options: int) -> Peer:
-        """A UDP socket in here; ``tos``, ``ttl`` and ``segment`` are what it sends with."""
+    def socket(self, host: str, port: int) -> Peer:
+        """A UDP socket in here."""
         with self:
             sock = socket.socket(family_of(host), socket.SOCK_DGRAM)
         if family_of(host) == socket.AF_INET6:
@@ -94,7 +95,7 @@ class Namespace:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTTL, 1)
+            sock.setsockopt(socket.IPPROTO_IP, _RECVTTL, 1)
         sock.bind((host, port))
         return Peer(sock)
 

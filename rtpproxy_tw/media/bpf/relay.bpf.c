@@ -32,6 +32,8 @@
 #define swap16(x) __builtin_bswap16(x)
 #define swap32(x) __builtin_bswap32(x)
 
+#define LOOPBACK 1 /* the number of lo, in every network namespace */
+
 #define AF_INET 2
 #define AF_INET6 10
 
@@ -521,7 +523,9 @@ inline_always int forward(struct __sk_buff *skb, const struct packet *p, struct 
 		add(s->failed, 1);
 		return DROP;
 	}
-	if (!s->via_family)
+	/* What came over lo has a route already, by which the neighbour's queue would send it once the
+	 * neighbour is found; a look-up puts the right one in its place. */
+	if (!s->via_family || skb->ingress_ifindex == LOOPBACK)
 		return redirect_neigh(s->device, 0, 0, 0);
 	struct bpf_redir_neigh via = {.nh_family = s->via_family};
 	__builtin_memcpy(via.ipv6_nh, s->via, 16);
