@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
+
+# How long an example takes says more of the machine's other work than of the code.
+settings.register_profile("relay", deadline=None)
+settings.load_profile("relay")
 
 
 @implementer(ILogObserver)
