@@ -74,10 +74,14 @@ class Namespace:
             ["ip", "-n", self.name, "-batch", "-"], input="\n".join(lines), text=True, check=True
         )
 
-    def __enter__(self) -> Namespace:
-        self._outer.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
+    def enter(self) -> None:
+        """Put the calling thread into it, for good."""
         with open(f"/run/netns/{self.name}") as inner:
             _enter(inner.fileno())
+
+    def __enter__(self) -> Namespace:
+        self._outer.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY))
+        self.enter()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,6 +102,11 @@ class Namespace:
             sock.setsockopt(socket.IPPROTO_IP, _RECVTTL, 1)
         sock.bind((host, port))
         return Peer(sock)
+
+    def device(self, name: str) -> int:
+        """The number of a device in here."""
+        with self:
+            return socket.if_nametoindex(name)
 
     def delete(self) -> None:
         """Away with it, and all that is in it."""
@@ -147,7 +156,7 @@ class Peer:
 
     def payloads(self, count: int) -> list[bytes]:
         """So many datagrams, fewer where no more come."""
-        got = []
+        got: list[bytes] = []
         while len(got) < count and (heard := self.hear()):
             got.append(heard.payload)
         return got

@@ -52,6 +52,7 @@ static long (*fix_checksum)(struct __sk_buff *, __u32 at, __u64 from, __u64 to, 
 	(void *)BPF_FUNC_l4_csum_replace;
 static long (*change_family)(struct __sk_buff *, __be16 protocol, __u64 flags) =
 	(void *)BPF_FUNC_skb_change_proto;
+static long (*push)(struct __sk_buff *, __u32 size, __u64 flags) = (void *)BPF_FUNC_skb_change_head;
 static long (*pull)(struct __sk_buff *, __u32 size) = (void *)BPF_FUNC_skb_pull_data;
 static long (*redirect_neigh)(__u32 device, struct bpf_redir_neigh *via, int size, __u64 flags) =
 	(void *)BPF_FUNC_redirect_neigh;
@@ -472,7 +473,7 @@ inline_always long rewrite(struct __sk_buff *skb, const struct packet *p, const 
 		__be16 protocol = out6 ? swap16(ETH_P_IPV6) : swap16(ETH_P_IP);
 		if (change_family(skb, protocol, 0))
 			return -1;
-		if (l3 && store(skb, l3 - 2, &protocol, 2, 0))
+		if (store(skb, l3 - 2, &protocol, 2, 0))
 			return -1;
 	}
 	if (out6) {
@@ -513,8 +514,14 @@ inline_always __u32 port_change(const struct packet *p, const struct slot *s)
 }
 
 inline_always int forward(struct __sk_buff *skb, const struct packet *p, struct slot *s,
-			  const __u32 l3)
+			  const __u32 header)
 {
+	/* To be redirected, a packet must have room for an Ethernet header, wherever it came from. */
+	if (!header && push(skb, ETH_HLEN, 0)) {
+		add(s->failed, 1);
+		return DROP;
+	}
+	const __u32 l3 = ETH_HLEN;
 	__u32 addresses = address_change(p, s), ports = port_change(p, s);
 	__u32 at = l3 + (s->family_out == AF_INET6 ? sizeof(struct head6) : sizeof(struct head4)) + 6;
 	if (rewrite(skb, p, s, l3) ||

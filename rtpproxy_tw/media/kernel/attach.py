@@ -155,7 +155,9 @@ class Attachments:
 
     def follow(self, links: Iterable[rt.Link]) -> None:
         """Be on all of these that can be used and no others. Raises nothing."""
-        usable = {link.device: link for link in links if link.kind in _PROGRAM_FOR}
+        usable = {
+            link.device: link for link in links if _PROGRAM_FOR.get(link.kind) in self._programs
+        }
         for gone in self.devices - usable.keys():
             self._forget(gone)
         self._refused &= usable.keys()

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from rtpproxy_tw.media.kernel import bpf_syscall as bpf
 from rtpproxy_tw.media.kernel import capabilities, elf, layout
 from rtpproxy_tw.media.kernel.path import Unavailable
@@ -70,7 +72,12 @@ def check_machine() -> None:
 
 
 class Program:
-    """Maps by name, and the descriptor of each of the two programs."""
+    """Maps by name, and the descriptor of each program.
+
+    The one for devices without link headers is missing where the kernel is too old for it.
+    """
+
+    _log = Logger()
 
     def __init__(self, capacity: int, ring_octets: int) -> None:
         """Room for ``capacity`` flows and a ring of so many octets (a power of two of pages).
@@ -105,10 +112,15 @@ class Program:
     def _load(self) -> None:
         compiled = elf.read(OBJECT.read_bytes())
         descriptors = {name: it.descriptor for name, it in self.maps.items()}
+        licence = compiled.texts["license"]
         for name in (ETHERNET, BARE):
             code = compiled.programs[name].linked(descriptors)
-            licence = compiled.texts["license"]
-            self.programs[name] = bpf.load(bpf.SCHED_CLS, code, f"rtp_{name}", licence)
+            try:
+                self.programs[name] = bpf.load(bpf.SCHED_CLS, code, f"rtp_{name}", licence)
+            except OSError as error:
+                if name == ETHERNET:
+                    raise
+                self._log.info("nothing for tunnels on this kernel: {error}", error=error)
 
     def close(self) -> None:
         """Let go of everything. Idempotent."""
