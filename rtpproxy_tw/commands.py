@@ -114,7 +114,21 @@ class Outlet:
     to_tag: str
 
 
-SubCommand: TypeAlias = SetTtl | SetTos | SubDelete | SubLookup | Outlet
+@dataclass(frozen=True, slots=True)
+class CatchDigits:
+    """``M3:1``: tell of the keys the named party presses (RFC 4733 events).
+
+    ``tag`` begins each notice, ``payload_type`` is that of the events, ``hide`` keeps them from
+    the other party. ``tag`` is None where the arguments make no sense: that is a failure of this
+    sub-command only.
+    """
+
+    tag: bytes | None
+    payload_type: int = 101
+    hide: bool = False
+
+
+SubCommand: TypeAlias = SetTtl | SetTos | SubDelete | SubLookup | Outlet | CatchDigits
 
 
 # Commands.

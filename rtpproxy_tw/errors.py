@@ -32,5 +32,9 @@ class RecordingRefused(RelayError):
     """A recording could not be started; the text says why."""
 
 
+class PromptRefused(RelayError):
+    """A prompt could not be played; the text says why."""
+
+
 class ConfigError(RelayError):
     """A setting is wrong; the text is the sentence shown to the operator."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zope.interface import Attribute, Interface
 
 from rtpproxy_tw.addresses import Address, LocalAddress
-from rtpproxy_tw.commands import Origin
+from rtpproxy_tw.commands import CatchDigits, Origin
 from rtpproxy_tw.session import Ending, Leg, NotifySocket, Session, Stream
 
 
@@ -67,6 +69,46 @@ class ITap(Interface):
         """``datagram`` was accepted on ``stream`` from ``source``. Must not block or raise."""
 
 
+class IProcessor(Interface):
+    """Stands between what a stream accepts and what is relayed of it."""
+
+    def process(stream: Stream, datagram: bytes, source: Address, now: float) -> Sequence[bytes]:
+        """What taps hear and the relay sends in place of ``datagram``, accepted at ``now``.
+
+        What is held back for good is counted here. Must not block or raise.
+        """
+
+
+class IProcessing(Interface):
+    """Gives streams their processors and takes them away again."""
+
+    def repacketise(leg: Leg) -> None:
+        """Apply ``leg.packet_ms`` to what the party of ``leg`` sends. Never raises."""
+
+    def catch_digits(leg: Leg, wanted: CatchDigits) -> bool:
+        """Tell of the keys the party of ``leg`` presses, in place of what was wanted before.
+
+        False where the session has no notification socket to tell.
+        """
+
+
+class IPlayers(Interface):
+    """Plays prompts to parties."""
+
+    def play(
+        leg: Leg, prompt: str, payload_types: Sequence[int], count: int, packet_ms: int
+    ) -> None:
+        """Play ``prompt`` to the party of ``leg``, in place of what is playing.
+
+        ``payload_types`` are tried in order, the first with a file is taken; ``count`` is how
+        often (negative: for ever), ``packet_ms`` the wanted length of packets. Raises
+        PromptRefused; then nothing plays any more.
+        """
+
+    def stop(leg: Leg) -> bool:
+        """Stop what is playing; False when nothing was."""
+
+
 class IRecorders(Interface):
     """Starts and stops recordings; they are attached to streams as taps."""
 
@@ -76,8 +118,15 @@ class IRecorders(Interface):
         A leg that is being recorded stays as it is. Raises RecordingRefused.
         """
 
+    def copy(leg: Leg, target: Address) -> Address:
+        """Send a copy of what the party of ``leg`` sends to ``target``, RTCP to the next port.
+
+        The result is whence the copy comes. A leg that is being recorded or copied stays as it
+        is. Raises RecordingRefused.
+        """
+
     def stop(leg: Leg) -> bool:
-        """End the recording of ``leg``; False when there was none."""
+        """End the recording or copy of ``leg``; False when there was none."""
 
 
 class INotifier(Interface):

@@ -29,10 +29,14 @@ from rtpproxy_tw.control.negotiation import Negotiator
 from rtpproxy_tw.control.responder import Responder
 from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.control_sockets import ControlSockets
-from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.errors import AddressUnusable, ConfigError
 from rtpproxy_tw.insight import Insight
 from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media.player import Players
 from rtpproxy_tw.media.ports import AscendingPool, PortPool, ShuffledPool
+from rtpproxy_tw.media.processing import Processing
+from rtpproxy_tw.media.prompt_files import PromptDirectories
+from rtpproxy_tw.media.prompts import Prompts, ThreadReader
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.media.udpport import MediaPort, bind_media
@@ -145,6 +149,20 @@ class Recordings(Service):
         self._writer.stop()
 
 
+class Playing(Service):
+    """Plays and reads prompts while the relay runs."""
+
+    def __init__(self, players: Players, reader: ThreadReader) -> None:
+        self._players = players
+        self._reader = reader
+
+    def stopService(self) -> None:
+        """Stop all players, and the thread that reads for them."""
+        super().stopService()
+        self._players.stop_all()
+        self._reader.stop()
+
+
 class RateMeter:
     """Packets received in the last second, for the counter pps_in."""
 
@@ -170,6 +188,17 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
     totals = Totals()
     writer = Writer()
     notifier = Notifier(reactor=reactor, allowed=settings.notify)
+    plane = _plane(settings, reactor, totals)
+    processing = Processing(notifier, totals, reactor.seconds)
+    reader = ThreadReader(reactor)
+    players = Players(
+        clock=reactor,
+        prompts=Prompts(PromptDirectories(settings.prompt_dirs), reader),
+        processing=processing,
+        totals=totals,
+        random_bits=secrets.randbits,
+        send_twice=settings.send_twice,
+    )
     recorders = FileRecorders(
         directory=settings.record_dir,
         spool=settings.spool_dir,
@@ -179,9 +208,9 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
         writer=writer,
         wall=wall,
         local_host=lambda host: local_for(host) or "0.0.0.0",
+        outlet=lambda host: plane.outlet(_local_for(host)),
     )
     insight = Insight(settings, reactor, wall, totals)
-    plane = _plane(settings, reactor, totals)
     sampler = Sampler(
         clock=reactor,
         is_local=lambda host: local_for(host) == host,
@@ -191,7 +220,7 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
         clock=reactor,
         plane=plane,
         totals=totals,
-        observers=(sampler, recorders, TimeoutObserver(notifier), *insight.observers),
+        observers=(sampler, recorders, players, TimeoutObserver(notifier), *insight.observers),
         ttl=settings.ttl,
         independent=settings.independent_ttl,
         hold_timeout=settings.hold_timeout,
@@ -203,6 +232,7 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
         clock=reactor,
         registry=registry,
         plane=plane,
+        processing=processing,
         notifier=notifier,
         locals_=LocalChooser(settings.addresses, local_for),
         latch=latch_factory(settings.latching),
@@ -214,6 +244,7 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
         plane=plane,
         negotiator=negotiator,
         recorders=recorders,
+        players=players,
         notifier=notifier,
         totals=totals,
     )
@@ -235,6 +266,7 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
     for service in (
         Recordings(writer),
         notifier,
+        Playing(players, reader),
         _every(1.0, reactor, RateMeter(totals).tick),
         _every(1.0, reactor, writer.flush),
         Sampling(sampler, registry, reactor),
@@ -308,6 +340,14 @@ def _every(seconds: float, reactor: Any, call: Callable[[], None]) -> TimerServi
     timer = TimerService(seconds, call)
     timer.clock = reactor
     return timer
+
+
+def _local_for(host: str) -> str:
+    """The local address that leads to ``host``. Raises AddressUnusable."""
+    local = local_for(host)
+    if local is None:
+        raise AddressUnusable(f"no route leads to {host}")
+    return local
 
 
 def _plane(settings: Settings, reactor: Any, totals: Totals) -> UserspacePlane:

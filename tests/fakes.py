@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +21,11 @@ from rtpproxy_tw.control.negotiation import Negotiator
 from rtpproxy_tw.errors import RecordingRefused
 from rtpproxy_tw.interfaces import INotifier, IRecorders, ISessionObserver
 from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media.player import Players
 from rtpproxy_tw.media.ports import AscendingPool
+from rtpproxy_tw.media.processing import Processing
+from rtpproxy_tw.media.prompt_files import PromptDirectories
+from rtpproxy_tw.media.prompts import Prompts
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.registry import SessionRegistry
@@ -118,6 +124,7 @@ class FakeRecorders:
     def __init__(self, directory: bool = True) -> None:
         self.directory = directory
         self.recording: dict[Leg, str | None] = {}
+        self.copies: dict[Leg, Address] = {}
 
     def record(self, leg: Leg, target: str | None, single: bool) -> None:
         """See IRecorders."""
@@ -125,10 +132,37 @@ class FakeRecorders:
             raise RecordingRefused("no recording directory")
         self.recording.setdefault(leg, target)
 
+    def copy(self, leg: Leg, target: Address) -> Address:
+        """See IRecorders."""
+        self.copies.setdefault(leg, target)
+        return "127.0.0.1", 40100
+
     def stop(self, leg: Leg) -> bool:
         """See IRecorders."""
         missing = object()
         return self.recording.pop(leg, missing) is not missing
+
+
+class FakeReader:
+    """Reads at once, or when told to while ``slow``."""
+
+    def __init__(self) -> None:
+        self.slow = False
+        self.reads = 0
+        self._waiting: list[Callable[[], None]] = []
+
+    def read(self, fd: int, size: int, at: int, done: Callable[[bytes | None], None]) -> None:
+        """See Reader."""
+        self._waiting.append(lambda: done(os.pread(fd, size, at)))
+        if not self.slow:
+            self.work()
+
+    def work(self) -> None:
+        """Read what was asked for."""
+        waiting, self._waiting = self._waiting, []
+        for read in waiting:
+            self.reads += 1
+            read()
 
 
 @implementer(ISessionObserver)
@@ -169,6 +203,7 @@ class Bench:
         setup_ttl: float = 60.0,
         asymmetric: bool = False,
         send_twice: bool = False,
+        prompts: Sequence[str] = (),
         **limits: float,
     ) -> None:
         self.clock = Clock()
@@ -182,17 +217,28 @@ class Bench:
         self.plane = UserspacePlane(
             listen=self.host.listen, pools=self.pools, relay=self.relay, tos=0xB8
         )
+        self.processing = Processing(self.notifier, self.totals, self.clock.seconds)
+        self.reader = FakeReader()
+        self.players = Players(
+            clock=self.clock,
+            prompts=Prompts(PromptDirectories(prompts), self.reader),
+            processing=self.processing,
+            totals=self.totals,
+            random_bits=random.Random(3).getrandbits,
+            send_twice=send_twice,
+        )
         self.registry = SessionRegistry(
             clock=self.clock,
             plane=self.plane,
             totals=self.totals,
-            observers=(self.observer,),
+            observers=(self.observer, self.players),
             **limits,  # type: ignore[arg-type]  # a test names the limits it is about
         )
         self.negotiator = Negotiator(
             clock=self.clock,
             registry=self.registry,
             plane=self.plane,
+            processing=self.processing,
             notifier=self.notifier,
             locals_=LocalChooser(addresses or LocalAddresses((LocalAddress("127.0.0.1"),)), route),
             latch=latch_factory(latching),
@@ -204,6 +250,7 @@ class Bench:
             plane=self.plane,
             negotiator=self.negotiator,
             recorders=self.recorders,
+            players=self.players,
             notifier=self.notifier,
             totals=self.totals,
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
+from rtpproxy_tw.addresses import Address, canonical, is_peer
 from rtpproxy_tw.commands import (
+    Allocated,
     Command,
     Copy,
     Delete,
@@ -29,13 +31,20 @@ from rtpproxy_tw.commands import (
 from rtpproxy_tw.control.counters import query, statistics
 from rtpproxy_tw.control.features import BASE, FEATURES, NOTIFICATION
 from rtpproxy_tw.control.negotiation import Negotiator
-from rtpproxy_tw.errors import CommandError, RecordingRefused
-from rtpproxy_tw.interfaces import IMediaPlane, INotifier, IRecorders
+from rtpproxy_tw.control.tokens import integer
+from rtpproxy_tw.errors import CommandError, PromptRefused, RecordingRefused
+from rtpproxy_tw.interfaces import IMediaPlane, INotifier, IPlayers, IRecorders
 from rtpproxy_tw.registry import Match, SessionRegistry
 from rtpproxy_tw.session import (
     Ending,
 )
 from rtpproxy_tw.statistics import Totals
+
+PROMPT_MS = 10
+"""Milliseconds of a prompt's packet, unless the session's codecs are asked for."""
+
+UDP = "udp:"
+"""In front of a target of ``C`` that is no file."""
 
 
 def unknown(call_id: str) -> CommandError:
@@ -55,6 +64,7 @@ class Dispatcher:
         plane: IMediaPlane,
         negotiator: Negotiator,
         recorders: IRecorders,
+        players: IPlayers,
         notifier: INotifier,
         totals: Totals,
     ) -> None:
@@ -62,6 +72,7 @@ class Dispatcher:
         self._plane = plane
         self._negotiator = negotiator
         self._recorders = recorders
+        self._players = players
         self._notifier = notifier
         self._totals = totals
 
@@ -79,7 +90,8 @@ class Dispatcher:
             case Play():
                 return self._play(command)
             case StopPlay():
-                self._change(command.call_id, command.from_tag, command.to_tag)
+                found = self._change(command.call_id, command.from_tag, command.to_tag)
+                self._players.stop(found.leg)
                 return Number(0)
             case Record():
                 return self._record(command)
@@ -135,11 +147,20 @@ class Dispatcher:
 
     def _play(self, command: Play) -> Reply:
         found = self._change(command.call_id, command.from_tag, command.to_tag)
-        if command.codecs is None and not found.leg.codecs:
+        leg = found.leg
+        codecs, packet_ms = leg.codecs, leg.opposite.packet_ms or PROMPT_MS
+        if command.codecs is not None:
+            codecs, packet_ms = _payload_types(command.codecs), PROMPT_MS
+        elif not codecs:
             raise CommandError(35, "P with codecs 'session', but the party has no codec list")
         if command.count == 0:
+            self._players.stop(leg)
             return Number(0)
-        raise CommandError(60, f"prompt {command.prompt!r} cannot be played: no prompts yet")
+        try:
+            self._players.play(leg, command.prompt, codecs, command.count, packet_ms)
+        except PromptRefused as refusal:
+            raise CommandError(60, str(refusal)) from refusal
+        return Number(0)
 
     def _record(self, command: Record) -> Reply:
         started = 0
@@ -155,14 +176,23 @@ class Dispatcher:
 
     def _copy(self, command: Copy) -> Reply:
         found = self._change(command.call_id, command.from_tag, command.to_tag)
-        if command.show_port or command.target.startswith("udp:"):
-            raise CommandError(65, f"cannot copy to {command.target!r}: only files are supported")
+        if command.target.startswith(UDP):
+            return self._copy_to(found, command)
+        if command.show_port:
+            raise CommandError(65, f"modifier 'p', but {command.target!r} is a file")
         try:
             self._recorders.record(found.leg, command.target, command.single)
         except RecordingRefused as refusal:
             raise CommandError(65, str(refusal)) from refusal
         self._registry.note(found.leg, "recording", "recording begins")
         return Number(0)
+
+    def _copy_to(self, found: Match, command: Copy) -> Reply:
+        try:
+            host, port = self._recorders.copy(found.leg, _udp_target(command.target))
+        except RecordingRefused as refusal:
+            raise CommandError(65, str(refusal)) from refusal
+        return Allocated(port, host, ":" in host) if command.show_port else Number(0)
 
     def _stop_recording(self, command: StopRecord) -> Reply:
         stopped = 0
@@ -187,3 +217,27 @@ class Dispatcher:
         if command.load:
             lines.append("average load: 0.000000")
         return Text("\n".join(lines))
+
+
+def _payload_types(codecs: str) -> tuple[int, ...]:
+    """The numbers in a list of codecs up to the first that is none, as the original reads it."""
+    found: list[int] = []
+    for item in codecs.split(","):
+        number = integer(item.encode("utf-8", "surrogateescape"))
+        if number is None:
+            break
+        found.append(number)
+    return tuple(found)
+
+
+def _udp_target(target: str) -> Address:
+    """The address in ``udp:HOST:PORT``; IPv6 hosts may be in brackets. Raises CommandError 65."""
+    host, _, port = target.removeprefix(UDP).rpartition(":")
+    try:
+        host, number = canonical(host.removeprefix("[").removesuffix("]")), int(port)
+    except ValueError:
+        number = 0
+    # RTCP goes to the next port.
+    if not 0 < number < 65535 or not is_peer(host):
+        raise CommandError(65, f"cannot copy to {target!r}: not a numeric address and port")
+    return host, number

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from rtpproxy_tw.addresses import LocalAddress, is_loopback
 from rtpproxy_tw.commands import (
     Allocated,
+    CatchDigits,
     Lookup,
     MediaOptions,
     NotFound,
@@ -30,7 +31,7 @@ from rtpproxy_tw.commands import (
 )
 from rtpproxy_tw.control.locals import LocalChooser
 from rtpproxy_tw.errors import AddressUnusable, CommandError, NoPortsLeft
-from rtpproxy_tw.interfaces import IMediaPlane, INotifier
+from rtpproxy_tw.interfaces import IMediaPlane, INotifier, IProcessing
 from rtpproxy_tw.registry import Match, SessionRegistry, TooManySessions
 from rtpproxy_tw.session import (
     LatchFactory,
@@ -57,6 +58,7 @@ class Negotiator:
         clock: IReactorTime,
         registry: SessionRegistry,
         plane: IMediaPlane,
+        processing: IProcessing,
         notifier: INotifier,
         locals_: LocalChooser,
         latch: LatchFactory,
@@ -66,6 +68,7 @@ class Negotiator:
         self._clock = clock
         self._registry = registry
         self._plane = plane
+        self._processing = processing
         self._notifier = notifier
         self._locals = locals_
         self._latch = latch
@@ -182,6 +185,7 @@ class Negotiator:
         asymmetric = self._asymmetric if options.asymmetric is None else options.asymmetric
         party.codecs = options.codecs or ()
         party.packet_ms = options.packet_ms
+        self._processing.repacketise(party)
         for stream in party.streams:
             stream.latch.asymmetric = asymmetric
             stream.latch.payload_types = party.codecs
@@ -245,6 +249,9 @@ class Negotiator:
                     return -1
             case Outlet():
                 return self._outlet(sub, party)
+            case CatchDigits():
+                self._plane.release(party.session)
+                return 0 if self._processing.catch_digits(party, sub) else -1
 
     def _set_tos(self, leg: Leg, tos: int) -> int:
         if leg.local is not None and ":" in leg.local.host:

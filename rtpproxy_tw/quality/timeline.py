@@ -21,6 +21,7 @@ KINDS = {
     "prompt": "a prompt began or stopped",
     "recording": "a recording began or stopped",
     "path": "packets took another path through the relay",
+    "digit": "a party pressed a key (RFC 4733)",
     "source": "the stream itself changed: its SSRC, its payload type",
     "icmp": "the network reported that a party cannot be reached",
     "verdict": "the verdict of a leg became another one",

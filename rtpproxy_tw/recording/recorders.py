@@ -10,9 +10,11 @@ from itertools import count
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from rtpproxy_tw.errors import RecordingRefused
+from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.errors import AddressUnusable, NoPortsLeft, RecordingRefused
 from rtpproxy_tw.interfaces import IRecorders, ISessionObserver, ITap
 from rtpproxy_tw.recording import adhoc, names, pcap
+from rtpproxy_tw.recording.copies import CopySink, CopyTap, Outlet
 from rtpproxy_tw.recording.sinks import Place, Sink, Sinks
 from rtpproxy_tw.recording.taps import AdhocTap, PcapTap
 from rtpproxy_tw.session import Component, Ending, Leg, Session, Stream
@@ -40,7 +42,7 @@ class Files:
 
 @dataclass(slots=True, eq=False)
 class Recording:
-    """One leg being recorded."""
+    """One leg being recorded or copied."""
 
     files: Files
     taps: tuple[tuple[Stream, ITap], ...]
@@ -64,7 +66,8 @@ class FileRecorders:
     they grow (on the same file system); ``pcap`` chooses the format, ``rtcp`` whether RTCP is
     recorded too, ``everything`` records both parties of each session from its creation.
     ``wall`` gives seconds since the epoch, ``local_host`` the local address that routes to a
-    remote host, for sockets bound to all addresses; it may raise OSError.
+    remote host, for sockets bound to all addresses; it may raise OSError. ``outlet`` opens a pair
+    of ports from which copies reach a host; it may raise NoPortsLeft or AddressUnusable.
     """
 
     _log = Logger()
@@ -80,7 +83,9 @@ class FileRecorders:
         writer: Sinks,
         wall: Callable[[], float],
         local_host: Callable[[str], str],
+        outlet: Callable[[str], Outlet] | None = None,
     ) -> None:
+        self._outlet = outlet
         self._place = None if directory is None else _place(directory, spool)
         self._pcap = pcap
         self._rtcp = rtcp
@@ -116,8 +121,28 @@ class FileRecorders:
             files = self._open(self._place, leg, target, single)
         self._begin(leg, files)
 
+    def copy(self, leg: Leg, target: Address) -> Address:
+        """See IRecorders."""
+        if self._outlet is None:
+            raise RecordingRefused("copies are not made here")
+        try:
+            outlet = self._outlet(target[0])
+        except (NoPortsLeft, AddressUnusable) as error:
+            raise RecordingRefused(str(error)) from error
+        self._forget_failed(leg)
+        if leg in self._recordings:
+            # As the original has it: the answer names a pair of ports that is closed at once.
+            outlet.close()
+            return outlet.address
+        sinks = tuple(CopySink(outlet, component, target) for component in Component)
+        streams = leg.streams if self._rtcp else (leg.rtp,)
+        taps = tuple((stream, CopyTap(sinks[stream.component - 1])) for stream in streams)
+        recording = self._recordings[leg] = Recording(Files((), sinks, False, parties=1), taps)
+        recording.attach()
+        return outlet.address
+
     def stop(self, leg: Leg) -> bool:
-        """End the recording of ``leg``; False when there was none."""
+        """End the recording or copy of ``leg``; False when there was none."""
         recording = self._recordings.pop(leg, None)
         if recording is None:
             return False
