@@ -1,0 +1,298 @@
+"""``rtpproxy-ctl``: look into a running relay and act on its calls, from a terminal or a script.
+
+======  =========================================================================================
+status  meaning
+======  =========================================================================================
+0       done; of ``why``: the call exists, whatever the verdict
+1       the relay refuses, or the demo call was not good
+2       the command line is wrong
+3       there is no such call
+4       the relay cannot be reached
+======  =========================================================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from rtpproxy_tw.tools import ctl_words as words
+from rtpproxy_tw.tools.ctl_client import (
+    Client,
+    Credentials,
+    Refused,
+    Target,
+    Unreachable,
+    call_path,
+    read_target,
+)
+
+DONE, REFUSED, USAGE, NO_CALL, UNREACHABLE, STOPPED = 0, 1, 2, 3, 4, 130
+
+API = "RTPPROXY_API"
+TOKEN_FILE = "RTPPROXY_TOKEN_FILE"
+"""Variables of the environment for what would have to be given each time."""
+
+Command = Callable[[Client, argparse.Namespace], int | None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; returns the exit status."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    # A call-id may hold anything; what the terminal's encoding lacks is escaped, no more.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _run(parser, options)
+    except Refused as refused:
+        print(f"rtpproxy-ctl: {words.visible(refused)}", file=sys.stderr)
+        return NO_CALL if refused.code == "no-such-call" else REFUSED
+    except Unreachable as error:
+        print(f"rtpproxy-ctl: {words.visible(error)}", file=sys.stderr)
+        return UNREACHABLE
+    except KeyboardInterrupt:
+        return STOPPED
+    except BrokenPipeError:
+        # Whoever read us has seen enough; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    if options.command == "completion":
+        from rtpproxy_tw.tools.ctl_completion import script
+
+        print(script(parser, options.shell), end="")
+        return DONE
+    if options.command == "call":
+        return _demo(options)
+    try:
+        client = Client(options.api or _default(), _credentials(options))
+    except OSError as error:
+        raise Unreachable(f"{error.filename}: {error.strerror}") from error
+    command: Command = options.run
+    return command(client, options) or DONE
+
+
+def _default() -> Target:
+    from rtpproxy_tw.configuration.host import Host
+    from rtpproxy_tw.errors import ConfigError
+
+    given = os.environ.get(API)
+    try:
+        return read_target(given) if given else Target("unix", Host().default_http_socket())
+    except (ConfigError, ValueError) as error:
+        raise Unreachable(str(error)) from error
+
+
+def _credentials(options: argparse.Namespace) -> Credentials:
+    """Raises OSError."""
+    path = options.token_file or os.environ.get(TOKEN_FILE)
+    token = None
+    if path:
+        with open(path, encoding="ascii", errors="surrogateescape") as file:
+            lines = (line.strip() for line in file)
+            token = next((line for line in lines if line and not line.startswith("#")), None)
+    return Credentials(token, options.cert, options.key, options.ca)
+
+
+def _tell(options: argparse.Namespace, answer: words.View, lines: Iterable[str]) -> None:
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        for line in lines:
+            print(line)
+
+
+def _list(client: Client, options: argparse.Namespace) -> None:
+    answer = client.ask(
+        "/api/v1/calls",
+        search=options.search,
+        verdict=options.verdict,
+        state=options.state,
+        limit=options.limit,
+    )
+    if options.ids:
+        print("\n".join(words.visible(call["call_id"]) for call in answer["calls"]))
+    else:
+        _tell(options, answer, words.table(words.call_rows(answer["calls"])))
+
+
+def _show(client: Client, options: argparse.Namespace) -> None:
+    answer = client.ask(call_path(options.call))
+    _tell(options, answer, words.show(answer))
+
+
+def _why(client: Client, options: argparse.Namespace) -> None:
+    answer = client.ask(call_path(options.call, "why"))
+    _tell(options, answer, words.why(answer))
+
+
+def _top(client: Client, options: argparse.Namespace) -> None:
+    from rtpproxy_tw.tools.ctl_top import top
+
+    if options.json:
+        print(json.dumps(client.ask("/api/v1/calls"), indent=2))
+    else:
+        top(client, once=options.once)
+
+
+def _trace(client: Client, options: argparse.Namespace) -> int:
+    octets = client.fetch(call_path(options.call, "trace"))
+    if options.output == "-":
+        if sys.stdout.isatty():
+            print("rtpproxy-ctl: a capture is not for terminals; use -o FILE", file=sys.stderr)
+            return USAGE
+        sys.stdout.buffer.write(octets)
+        sys.stdout.buffer.flush()
+        return DONE
+    try:
+        with open(options.output, "wb") as file:
+            file.write(octets)
+    except OSError as error:
+        print(f"rtpproxy-ctl: {options.output}: {error.strerror}", file=sys.stderr)
+        return REFUSED
+    answer = {"file": options.output, "octets": len(octets)}
+    _tell(options, answer, [f"{len(octets)} octets in {words.visible(options.output)}"])
+    return DONE
+
+
+def _record(client: Client, options: argparse.Namespace) -> None:
+    path = call_path(options.call, "record")
+    if options.stop:
+        answer = client.ask(path, "DELETE")
+        _tell(options, answer, [f"{answer['stopped']} recordings ended"])
+    else:
+        answer = client.ask(path, "POST", {"single": options.single})
+        _tell(options, answer, [f"{answer['recorded']} parties are recorded"])
+
+
+def _delete(client: Client, options: argparse.Namespace) -> None:
+    answer = client.ask(call_path(options.call), "DELETE")
+    _tell(options, answer, [f"{answer['deleted']} sessions ended"])
+
+
+def _debug(client: Client, options: argparse.Namespace) -> None:
+    answer = client.ask(call_path(options.call, "debug"), "DELETE" if options.off else "PUT")
+    how = "in detail" if answer["debug"] else "as usual"
+    _tell(options, answer, [f"the call is logged {how}"])
+
+
+def _drain(client: Client, options: argparse.Namespace) -> None:
+    method = "GET" if options.status else "DELETE" if options.off else "PUT"
+    answer = client.ask("/api/v1/drain", method)
+    _tell(options, answer, words.drain(answer))
+
+
+def _stats(client: Client, options: argparse.Namespace) -> None:
+    answer = client.ask("/api/v1/stats")
+    _tell(options, answer, words.stats(answer))
+
+
+def _capacity(client: Client, options: argparse.Namespace) -> None:
+    answer = client.ask("/api/v1/capacity")
+    _tell(options, answer, words.capacity(answer))
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from rtpproxy_tw.tools import demo
+
+    given = ["--seconds", str(options.seconds)]
+    if options.control is not None:
+        given += ["--control", options.control]
+    if options.json:
+        given.append("--json")
+    return demo.main(given)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="rtpproxy-ctl",
+        description="Look into a running relay and act on its calls.",
+        epilog="Exit status: 0 done, 1 refused, 2 wrong command line, 3 no such call, 4 the relay"
+        " cannot be reached.",
+    )
+    parser.add_argument(
+        "--api",
+        type=_target,
+        metavar="URL",
+        help="the relay's HTTP interface: a path, unix:PATH, http://HOST:PORT or https://…"
+        f" (${API}, else the default socket)",
+    )
+    parser.add_argument(
+        "--token-file", metavar="FILE", help=f"its first line is the token to show (${TOKEN_FILE})"
+    )
+    parser.add_argument("--cert", metavar="FILE", help="client certificate (PEM)")
+    parser.add_argument("--key", metavar="FILE", help="its key, if that is in a file of its own")
+    parser.add_argument("--ca", metavar="FILE", help="whom to trust instead of the system's list")
+    parser.add_argument("--json", action="store_true", help="print one JSON value and no more")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, about: str, run: Command | None = None) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        # Once more, so that it can also stand behind the command; the default is the outer one.
+        made.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        )
+        made.set_defaults(run=run)
+        return made
+
+    def add_for_call(name: str, about: str, run: Command) -> argparse.ArgumentParser:
+        made = add(name, about, run)
+        made.add_argument("call", metavar="CALL", help="the call-id")
+        return made
+
+    made = add("list", "list the calls", _list)
+    made.add_argument("--search", metavar="TEXT", help="only call-ids with this text")
+    made.add_argument("--verdict", metavar="CODE", help="only with this verdict on a leg")
+    made.add_argument("--state", metavar="STATE", help="setup, one_way, both, held or silent")
+    made.add_argument("--limit", type=int, metavar="N", help="at most so many")
+    made.add_argument("--ids", action="store_true", help="print call-ids only")
+    add_for_call("show", "show all that is known of a call", _show)
+    add_for_call("why", "tell why a call has no audio, or that it has", _why)
+    add("top", "watch the calls, those with troubles first", _top).add_argument(
+        "--once", action="store_true", help="print it once"
+    )
+    add_for_call("trace", "fetch the last packets' headers as pcap", _trace).add_argument(
+        "-o", "--output", default="-", metavar="FILE", help="where to (standard output)"
+    )
+    made = add_for_call("record", "record both parties of a call", _record)
+    made.add_argument("--single", action="store_true", help="into one file, if the format allows")
+    made.add_argument("--stop", action="store_true", help="end its recordings")
+    add_for_call("delete", "end a call", _delete)
+    add_for_call("debug", "log everything of a call, at any log level", _debug).add_argument(
+        "--off", action="store_true", help="log it as usual again"
+    )
+    made = add("drain", "refuse new sessions without ending", _drain)
+    made.add_argument("--off", action="store_true", help="take new sessions again")
+    made.add_argument("--status", action="store_true", help="change nothing, tell how it is")
+    add("stats", "show the totals", _stats)
+    add("capacity", "tell how many calls there can be", _capacity)
+    made = add("call", "place a call between two built-in phones through a relay")
+    made.add_argument(
+        "--control",
+        metavar="URL",
+        help="its control socket, on this host or another: udp:HOST:PORT",
+    )
+    made.add_argument("--seconds", type=float, default=10.0, metavar="N", help="how long (10)")
+    add("completion", "print completion for a shell, to be evaluated").add_argument(
+        "shell", choices=("bash", "zsh")
+    )
+    return parser
+
+
+def _target(text: str) -> Target:
+    try:
+        return read_target(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
