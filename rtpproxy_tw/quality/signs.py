@@ -101,6 +101,12 @@ def strayed(leg: Leg, now: float | None = None) -> Address | None:
     return None
 
 
+def impersonated(leg: Leg) -> bool:
+    """Whether what is believed to be the party is the other one."""
+    latch, other = leg.rtp.latch, leg.opposite.rtp.latch
+    return latch.source is not None and latch.source == other.signalled != latch.signalled
+
+
 def refused(leg: Leg, now: float | None = None) -> bool:
     """Whether datagrams of others than the believed source arrive; with ``now``: just now."""
     stream = leg.rtp

@@ -100,6 +100,8 @@ def _fallen_silent(leg: Leg, now: float) -> str:
 
 
 def _speaking(leg: Leg, now: float) -> str:
+    if signs.impersonated(leg) and signs.strayed(leg, now):
+        return "crossed-ports"
     if signs.unreachable(leg, now, signs.UNREACHABLE_ENOUGH):
         return "icmp-unreachable"
     if signs.unwanted_payload(leg) is not None:

@@ -46,6 +46,10 @@ def _seconds(duration: float) -> str:
     return f"{duration:.0f} s" if duration >= 10 else f"{duration:.1f} s"
 
 
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 def _sent(leg: Leg) -> int:
     """Packets sent out to the party."""
     return leg.opposite.rtp.relayed
@@ -65,6 +69,9 @@ def _silence(leg: Leg, now: float) -> str:
     """How the sentence of a silent party begins, whether it was ever heard or not."""
     if not signs.heard(leg.rtp):
         return _nothing(leg)
+    if signs.speaking(leg.rtp, now):
+        # What arrives there is not the party's.
+        return f"nothing arrives from the {_party(leg)} on {_here(leg)}"
     since = _seconds(now - leg.rtp.last_heard)
     return f"nothing has arrived from the {_party(leg)} on {_here(leg)} for {since}"
 
@@ -150,7 +157,7 @@ def _wrong_source(leg: Leg, now: float) -> Said:
     source = refusals.source if refusals is not None else None
     expected = latch.source or latch.signalled
     return (
-        f"{_silence(leg, now)} as expected, from {place(expected)}: packets come from"
+        f"{_silence(leg, now)}, where {place(expected)} is expected; packets come from"
         f" {place(source)} and are refused",
         "the SDP names another address than the party sends from, and nothing tells that it is"
         " the same party: correct the SDP at the SIP proxy (fix_nated_sdp and the like), or the"
@@ -302,8 +309,7 @@ def _others(leg: Leg, now: float) -> list[str]:
         refusals = stream.refusals
         last = _seconds(max(0.0, now - refusals.at))
         lines.append(
-            f"{stream.ignored} packets refused, from {len(refusals.sources)} or more sources, the"
-            f" last {place(refusals.source)}, {last} ago"
+            f"{stream.ignored} packets refused, the last from {place(refusals.source)}, {last} ago"
         )
     if stream.unreachable:
         last = _seconds(max(0.0, now - stream.unreachable_at))
@@ -331,10 +337,10 @@ def _changes(leg: Leg, now: float) -> list[str]:
     elif latch.source is None and _unroutable(leg):
         lines.append(f"the SDP said {place(latch.signalled)}, a private address")
     if latch.relatches:
-        lines.append(f"the source changed {latch.relatches} times")
+        lines.append(f"the source changed {_times(latch.relatches)}")
     analyzer = leg.rtp.analyzer
     if analyzer is not None and analyzer.ssrc_changes > 1:
-        lines.append(f"the SSRC changed {analyzer.ssrc_changes - 1} times")
+        lines.append(f"the SSRC changed {_times(analyzer.ssrc_changes - 1)}")
     if leg.held or leg.opposite.held:
         lines.append(f"the {_party(leg if leg.held else leg.opposite)} is on hold")
     if monitor is not None and monitor.opinion.said_goodbye is not None:
