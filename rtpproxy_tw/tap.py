@@ -31,7 +31,9 @@ from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.control_sockets import ControlSockets
 from rtpproxy_tw.errors import AddressUnusable, ConfigError
 from rtpproxy_tw.insight import Insight
+from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media.carrier import Carrier, choose
 from rtpproxy_tw.media.player import Players
 from rtpproxy_tw.media.ports import AscendingPool, PortPool, ShuffledPool
 from rtpproxy_tw.media.processing import Processing
@@ -186,9 +188,24 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
         if path is not None and not os.path.isdir(path):
             raise ConfigError(f"{spelled(name)} {path}: is not a directory")
     totals = Totals()
+    carrier = choose(settings.fast_path, reactor, totals, settings.tos)
+    try:
+        return _assemble(settings, reactor, wall, totals, carrier)
+    except BaseException:
+        carrier.stopService()  # it is in the kernel already
+        raise
+
+
+def _assemble(
+    settings: Settings,
+    reactor: Any,
+    wall: Callable[[], float],
+    totals: Totals,
+    carrier: Carrier,
+) -> RelayService:
     writer = Writer()
     notifier = Notifier(reactor=reactor, allowed=settings.notify)
-    plane = _plane(settings, reactor, totals)
+    plane = _plane(settings, reactor, totals, carrier.path)
     processing = Processing(notifier, totals, reactor.seconds)
     reader = ThreadReader(reactor)
     players = Players(
@@ -265,10 +282,12 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
     # still had to tell and to write.
     for service in (
         Recordings(writer),
+        carrier,
         notifier,
         Playing(players, reader),
         _every(1.0, reactor, RateMeter(totals).tick),
         _every(1.0, reactor, writer.flush),
+        _every(1.0, reactor, plane.refresh_all),
         Sampling(sampler, registry, reactor),
         IcmpListener(reactor, sampler.unreachable),
         *insight.services,
@@ -350,7 +369,9 @@ def _local_for(host: str) -> str:
     return local
 
 
-def _plane(settings: Settings, reactor: Any, totals: Totals) -> UserspacePlane:
+def _plane(
+    settings: Settings, reactor: Any, totals: Totals, fast_path: IFastPath
+) -> UserspacePlane:
     def listen(protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaPort:
         made = MediaPort(bind_media(host, port, tos), protocol, reactor)
         made.startListening()
@@ -364,7 +385,8 @@ def _plane(settings: Settings, reactor: Any, totals: Totals) -> UserspacePlane:
     return UserspacePlane(
         listen=listen,
         pools={family: pool() for family in (socket.AF_INET, socket.AF_INET6)},
-        relay=Relay(reactor.seconds, totals, send_twice=settings.send_twice),
+        relay=Relay(reactor.seconds, totals, fast_path=fast_path, send_twice=settings.send_twice),
+        fast_path=fast_path,
         tos=settings.tos,
     )
 

@@ -1,0 +1,65 @@
+"""Choosing the fast path at start, and its life as a service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.interfaces import IFastPath
+from rtpproxy_tw.media.fastpath import NullFastPath, Offloader
+from rtpproxy_tw.media.kernel.path import KernelPath, Unavailable
+from rtpproxy_tw.statistics import Totals
+
+_log = Logger()
+
+
+class Carrier(Service):
+    """The fast path of a relay: ``path`` is what the relay asks, stopped with the service."""
+
+    def __init__(self, path: IFastPath, kernel: KernelPath | None = None) -> None:
+        self.path = path
+        self._kernel = kernel
+
+    def stopService(self) -> None:
+        """Carry nothing any more and leave nothing in the kernel."""
+        super().stopService()
+        if self._kernel is not None:
+            self._kernel.stop()
+
+
+def choose(
+    mode: str, reactor: Any, totals: Totals, tos: int, make: Callable[[], KernelPath] | None = None
+) -> Carrier:
+    """The fast path that ``mode`` (``auto``, ``ebpf`` or ``none``) stands for on this host.
+
+    Loading needs privileges that are given up later, so it is done here, at once. ``make`` gives
+    the path to try. Raises ConfigError where ``ebpf`` is demanded and cannot be had.
+    """
+    if mode == "none":
+        return Carrier(NullFastPath())
+    kernel = (make or (lambda: _ebpf(reactor)))()
+    try:
+        kernel.start()
+    except Unavailable as error:
+        if mode == "ebpf":
+            raise ConfigError(f"--fast-path ebpf: {error.reason} {error.remedy}") from error
+        _log.info(
+            "settled streams stay in this process: {reason} {remedy}",
+            reason=error.reason,
+            remedy=error.remedy,
+        )
+        return Carrier(NullFastPath())
+    _log.info("settled streams go through the kernel (--fast-path none turns that off)")
+    offloader = Offloader(path=kernel, now=reactor.seconds, totals=totals, tos=tos)
+    return Carrier(offloader, kernel)
+
+
+def _ebpf(reactor: Any) -> KernelPath:
+    # Imported only where it is wanted: ctypes and netlink cost start-up time and memory.
+    from rtpproxy_tw.media.kernel.ebpf import EbpfPath
+
+    return EbpfPath(reactor)
