@@ -187,5 +187,5 @@ def run(program: int, packet: bytes, *, device: int = 0, mark: int = 0, times: i
     )
     _, told = bpf(_PROG_TEST_RUN, attributes)
     verdict, _, length = struct.unpack_from("III", told, 4)
-    (ns,) = struct.unpack_from("I", told, 44)
+    (ns,) = struct.unpack_from("I", told, 36)
     return Run(ctypes.c_int(verdict).value, left.raw[:length], ns)

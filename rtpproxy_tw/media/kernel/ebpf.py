@@ -33,7 +33,7 @@ from rtpproxy_tw.media.kernel.path import (
     Traffic,
     Unavailable,
 )
-from rtpproxy_tw.media.kernel.program import Program, explain
+from rtpproxy_tw.media.kernel.program import ETHERNET, Program, explain
 from rtpproxy_tw.media.kernel.ring import Ring
 from rtpproxy_tw.media.kernel.routing import NoWay, Routing
 from rtpproxy_tw.media.kernel.table import FOR_EVER, Full, Table
@@ -187,6 +187,11 @@ class EbpfPath:
         self._flows.clear()
         self._locals.clear()
         self._by_serial.clear()
+
+    @property
+    def program(self) -> int:
+        """The descriptor of the program on Ethernet devices, to be run on request."""
+        return self._program.programs[ETHERNET]
 
     @property
     def method(self) -> str:

@@ -1,0 +1,227 @@
+"""What every KernelPath does; a subclass says how to make one and how datagrams reach it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.media.kernel.path import Flow, FlowId, KernelPath
+from tests.kernel.fake import Fate
+from tests.kernel.frames import rtp
+
+LOCAL, PARTY = ("198.51.100.1", 35000), ("198.51.100.9", 40000)
+LEAVES, OTHER = ("198.51.100.1", 35002), ("198.51.100.8", 41000)
+STRANGER = ("198.51.100.7", 1)
+NOWHERE = ("203.0.113.9", 41000)
+
+FLOW = Flow(LOCAL, PARTY, LEAVES, OTHER)
+
+BUDGET = 3
+CAPACITY = 4
+
+
+class Rig(ABC):
+    """A started path with CAPACITY and BUDGET, and a way to reach it.
+
+    A route leads to OTHER until it is lost, none to NOWHERE.
+    """
+
+    path: KernelPath
+
+    @abstractmethod
+    def deliver(self, datagram: bytes, source: Address = PARTY, local: Address = LOCAL) -> Fate:
+        """A datagram arrives."""
+
+    @abstractmethod
+    def lose_route(self) -> None:
+        """No route leads to OTHER any more."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Time passes, as long as it takes for callbacks."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """The test is over."""
+
+    def add(self, flow: Flow = FLOW) -> FlowId:
+        """Add a flow that must be possible."""
+        id = self.path.add(flow)
+        assert id is not None, dict(self.path.refusals)
+        return id
+
+
+class PathContract(ABC):
+    """The tests."""
+
+    @abstractmethod
+    def new_rig(self) -> Rig:
+        """One for a test."""
+
+    @pytest.fixture
+    def rig(self) -> Iterator[Rig]:
+        made = self.new_rig()
+        yield made
+        made.close()
+
+    def test_a_flow_is_carried_from_add_to_remove(self, rig: Rig) -> None:
+        assert rig.deliver(rtp(0)) is Fate.UP
+        id = rig.add()
+        assert [rig.deliver(rtp(number)) for number in (1, 2)] == [Fate.RELAYED] * 2
+        sample = rig.path.remove(id)
+        assert (sample.packets, sample.octets, sample.rtp.received) == (2, 64, 2)
+        assert rig.deliver(rtp(3)) is Fate.UP
+
+    def test_counters_can_be_read_meanwhile(self, rig: Rig) -> None:
+        one, other = rig.add(), rig.add(replace(FLOW, local=(LOCAL[0], LOCAL[1] + 4)))
+        rig.deliver(rtp(1))
+        assert rig.path.sample(one).packets == 1
+        samples = rig.path.samples()
+        assert set(samples) == {one, other}
+        assert samples[one][:2] == (1, 32)
+        assert samples[one].last_ns == rig.path.sample(one).last_ns > 0
+        assert samples[other] == (0, 0, 0)
+
+    def test_a_name_is_never_used_again(self, rig: Rig) -> None:
+        ids = []
+        for _ in range(3 * CAPACITY):
+            ids.append(rig.add())
+            rig.path.remove(ids[-1])
+        assert len(set(ids)) == len(ids)
+        for unknown in (rig.path.remove, rig.path.sample):
+            with pytest.raises(KeyError):
+                unknown(ids[0])
+        with pytest.raises(KeyError):
+            rig.path.set_tap(ids[0], True)
+
+    def test_strangers_are_heard_up_to_a_budget_and_never_relayed(self, rig: Rig) -> None:
+        id = rig.add()
+        fates = [rig.deliver(rtp(1), STRANGER) for _ in range(BUDGET + 2)]
+        assert fates == [Fate.UP] * BUDGET + [Fate.DROPPED] * 2
+        sample = rig.path.remove(id)
+        assert (sample.packets, sample.foreign, sample.refused) == (0, BUDGET, 2)
+
+    @pytest.mark.parametrize(
+        "flow, why",
+        [
+            (replace(FLOW, to=NOWHERE), "no route"),
+            (replace(FLOW, source=("2001:db8::1", 1)), "families differ"),
+            (replace(FLOW, to=("2001:db8::1", 1)), "families differ"),
+        ],
+        ids=["no route", "arrival", "departure"],
+    )
+    def test_what_cannot_be_is_refused_with_a_reason(self, rig: Rig, flow: Flow, why: str) -> None:
+        assert rig.path.add(flow) is None
+        assert dict(rig.path.refusals) == {why: 1}
+        assert rig.path.samples() == {}
+
+    def test_a_local_address_has_one_flow(self, rig: Rig) -> None:
+        id = rig.add()
+        assert rig.path.add(replace(FLOW, source=STRANGER)) is None
+        assert dict(rig.path.refusals) == {"local address taken": 1}
+        rig.path.remove(id)
+        rig.add(replace(FLOW, source=STRANGER))
+
+    def test_a_full_table_refuses_and_recovers(self, rig: Rig) -> None:
+        flows = [replace(FLOW, local=(LOCAL[0], 35000 + 2 * n)) for n in range(CAPACITY + 1)]
+        ids = [rig.add(flow) for flow in flows[:-1]]
+        assert rig.path.add(flows[-1]) is None
+        assert dict(rig.path.refusals) == {"table full": 1}
+        rig.path.remove(ids[0])
+        rig.add(flows[-1])
+
+    def test_statistics_go_on_from_those_given(self, rig: Rig) -> None:
+        id = rig.add()
+        for number in (65534, 65535, 1, 1):
+            rig.deliver(rtp(number))
+        state = rig.path.remove(id).rtp
+        assert (state.sent, state.received, state.duplicates) == (4, 3, 1)
+        again = rig.path.add(FLOW, state)
+        assert again is not None
+        for number in (0, 65535, 2):
+            rig.deliver(rtp(number))
+        after = rig.path.sample(again)
+        assert after.packets == 3
+        assert (after.rtp.sent, after.rtp.received, after.rtp.duplicates) == (5, 5, 2)
+        assert after.rtp.ssrc_changes == 1
+
+    def test_without_rtp_no_statistics_are_kept(self, rig: Rig) -> None:
+        id = rig.add(replace(FLOW, rtp=False))
+        rig.deliver(b"\x80\xc9\x00\x01")
+        sample = rig.path.remove(id)
+        assert (sample.packets, sample.rtp.errors, sample.rtp.ssrc) == (1, 0, None)
+
+    def test_a_tap_gets_a_copy_of_what_is_relayed(self, rig: Rig) -> None:
+        copies = []
+        rig.path.on_tap(lambda *copy: copies.append(copy))
+        id = rig.add(replace(FLOW, tap=True))
+        rig.deliver(rtp(1))
+        rig.deliver(b"no", STRANGER)
+        rig.wait()
+        last_ns = rig.path.sample(id).last_ns
+        assert copies == [(id, rtp(1), PARTY, last_ns)]
+
+    def test_a_tap_may_begin_late_and_is_complete_when_it_ends(self, rig: Rig) -> None:
+        copies: list[bytes] = []
+        rig.path.on_tap(lambda id, datagram, source, ns: copies.append(datagram))
+        id = rig.add()
+        for number in range(6):
+            if number in (2, 4):
+                rig.path.set_tap(id, number == 2)
+            rig.deliver(rtp(number))
+        assert copies == [rtp(2), rtp(3)]
+        rig.path.set_tap(id, True)
+        rig.deliver(rtp(6))
+        rig.path.remove(id)
+        assert copies == [rtp(2), rtp(3), rtp(6)]
+        rig.wait()
+        assert len(copies) == 3
+
+    def test_a_tap_may_end_a_flow(self, rig: Rig) -> None:
+        copies: list[bytes] = []
+
+        def end(id: FlowId, datagram: bytes, source: Address, ns: int) -> None:
+            copies.append(datagram)
+            if len(copies) == 1:
+                rig.path.remove(id)
+
+        rig.path.on_tap(end)
+        rig.add(replace(FLOW, tap=True))
+        for number in range(3):
+            rig.deliver(rtp(number))
+        rig.wait()
+        assert sorted(copies) == [rtp(0), rtp(1), rtp(2)]
+        assert rig.path.samples() == {}
+
+    def test_a_flow_without_route_is_withdrawn(self, rig: Rig) -> None:
+        withdrawn: list[FlowId] = []
+        rig.path.on_withdrawn(withdrawn.append)
+        id = rig.add()
+        rig.deliver(rtp(1))
+        rig.lose_route()
+        assert withdrawn == [id]
+        assert rig.deliver(rtp(2)) is Fate.UP
+        assert rig.path.samples()[id].packets == 1
+        assert rig.path.sample(id).packets == 1
+        assert rig.path.add(FLOW) is None
+        assert dict(rig.path.refusals) == {"no route": 1}
+        assert rig.path.remove(id).packets == 1
+        assert rig.path.samples() == {}
+
+    def test_a_withdrawn_flow_may_be_removed_at_once(self, rig: Rig) -> None:
+        packets: list[int] = []
+        rig.path.on_withdrawn(lambda id: packets.append(rig.path.remove(id).packets))
+        rig.add()
+        rig.deliver(rtp(1))
+        rig.lose_route()
+        assert packets == [1]
+        assert rig.path.samples() == {}
+
+    def test_stopping_twice_is_stopping_once(self, rig: Rig) -> None:
+        rig.add()
+        rig.path.stop()
+        rig.path.stop()

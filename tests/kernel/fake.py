@@ -1,0 +1,231 @@
+"""A path that carries flows in memory; :mod:`tests.kernel.contract` holds it to the real one."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from rtpproxy_tw.addresses import Address, family_of
+from rtpproxy_tw.media.kernel.path import (
+    Flow,
+    FlowId,
+    OnTap,
+    OnWithdrawn,
+    RtpState,
+    Sample,
+    Traffic,
+    Unavailable,
+)
+from rtpproxy_tw.quality.analyzer import Analyzer
+
+
+class Fate(Enum):
+    """What became of a datagram."""
+
+    RELAYED = "relayed"
+    UP = "left to the socket"
+    DROPPED = "dropped"
+
+
+def analyzer_of(state: RtpState) -> Analyzer:
+    """An analyzer that goes on from ``state``; its jitter begins anew."""
+    return Analyzer(
+        received=state.received,
+        duplicates=state.duplicates,
+        errors=state.errors,
+        ssrc=state.ssrc,
+        ssrc_changes=state.ssrc_changes,
+        payload_type=state.payload_type,
+        _earlier=state.earlier,
+        _offset=state.offset,
+        _lowest=state.lowest,
+        _highest=state.highest,
+        _seen=state.seen,
+    )
+
+
+def state_of(analyzer: Analyzer) -> RtpState:
+    """What the program would tell after the same packets; of the jitter only the last value."""
+    return RtpState(
+        received=analyzer.received,
+        duplicates=analyzer.duplicates,
+        errors=analyzer.errors,
+        ssrc=analyzer.ssrc,
+        ssrc_changes=analyzer.ssrc_changes,
+        payload_type=analyzer.payload_type,
+        earlier=analyzer._earlier,
+        offset=analyzer._offset,
+        lowest=analyzer._lowest,
+        highest=analyzer._highest,
+        seen=analyzer._seen & ((1 << 64) - 1),
+        jitter_last=analyzer.jitter_last,
+        jitter_peak=analyzer.jitter_max,
+    )
+
+
+@dataclass(eq=False)
+class Carried:
+    """One flow of the fake."""
+
+    flow: Flow
+    analyzer: Analyzer
+    sample: Sample = field(default_factory=Sample)
+    withdrawn: bool = False
+
+    def told(self) -> Sample:
+        """With the RTP statistics."""
+        return replace(self.sample, rtp=state_of(self.analyzer))
+
+
+class FakePath:
+    """KernelPath without a kernel. ``sent`` is what left: (datagram, from, to).
+
+    ``unavailable`` is raised by ``start``; no route leads to ``unreachable`` hosts.
+    """
+
+    def __init__(self, *, capacity: int = 64, budget: int = 100) -> None:
+        self.sent: list[tuple[bytes, Address, Address]] = []
+        self.unavailable: Unavailable | None = None
+        self.unreachable: set[str] = set()
+        self.running = False
+        self._capacity = capacity
+        self._budget = budget
+        self._flows: dict[FlowId, Carried] = {}
+        self._copies: list[tuple[FlowId, bytes, Address, int]] = []
+        self._ids = itertools.count(1)
+        self._refusals: Counter[str] = Counter()
+        self._tap: OnTap | None = None
+        self._withdrawn: OnWithdrawn | None = None
+
+    # --- what a test does
+
+    def deliver(
+        self, datagram: bytes, source: Address, local: Address, now_ns: int = 1_000_000_000
+    ) -> Fate:
+        """``datagram`` arrives on this host."""
+        for id, it in self._flows.items():
+            if it.flow.local in (local, (wildcard_of(local), local[1])) and not it.withdrawn:
+                return self._judge(id, it, datagram, source, now_ns)
+        return Fate.UP
+
+    def lose_route(self, host: str) -> None:
+        """No route leads to ``host`` any more."""
+        self.unreachable.add(host)
+        for id, it in list(self._flows.items()):
+            if it.flow.to[0] == host and not it.withdrawn:
+                it.withdrawn = True
+                self.hand_out_copies()
+                if self._withdrawn is not None:
+                    self._withdrawn(id)
+
+    def hand_out_copies(self) -> None:
+        """Some milliseconds pass: tapped datagrams reach the callback."""
+        while self._copies:
+            copy = self._copies.pop(0)
+            if self._tap is not None:
+                self._tap(*copy)
+
+    def _judge(
+        self, id: FlowId, it: Carried, datagram: bytes, source: Address, now_ns: int
+    ) -> Fate:
+        sample = it.sample
+        if source != it.flow.source:
+            # The real one counts anew each second; this one never does.
+            if sample.foreign >= self._budget:
+                it.sample = replace(sample, refused=sample.refused + 1)
+                return Fate.DROPPED
+            it.sample = replace(sample, foreign=sample.foreign + 1)
+            return Fate.UP
+        if it.flow.tap:
+            self._copies.append((id, datagram, source, now_ns))
+        if it.flow.rtp:
+            it.analyzer.heard(datagram, now_ns / 1e9)
+        gap = now_ns - sample.last_ns if sample.last_ns else 0
+        it.sample = replace(
+            sample,
+            packets=sample.packets + 1,
+            octets=sample.octets + len(datagram),
+            last_ns=now_ns,
+            gap_ns=max(gap, sample.gap_ns),
+        )
+        self.sent.append((datagram, it.flow.out, it.flow.to))
+        return Fate.RELAYED
+
+    # --- KernelPath
+
+    def start(self) -> None:
+        """See KernelPath."""
+        if self.unavailable is not None:
+            raise self.unavailable
+        self.running = True
+
+    def stop(self) -> None:
+        """See KernelPath."""
+        self.running = False
+        self._flows.clear()
+
+    def add(self, flow: Flow, rtp: RtpState | None = None) -> FlowId | None:
+        """See KernelPath."""
+        why = self._refusal(flow)
+        if why:
+            self._refusals[why] += 1
+            return None
+        id = FlowId(next(self._ids))
+        self._flows[id] = Carried(flow, analyzer_of(rtp or RtpState()))
+        return id
+
+    def _refusal(self, flow: Flow) -> str:
+        if family_of(flow.local[0]) != family_of(flow.source[0]):
+            return "families differ"
+        if family_of(flow.out[0]) != family_of(flow.to[0]):
+            return "families differ"
+        active = [it for it in self._flows.values() if not it.withdrawn]
+        if any(it.flow.local == flow.local for it in active):
+            return "local address taken"
+        if flow.to[0] in self.unreachable:
+            return "no route"
+        return "table full" if len(active) >= self._capacity else ""
+
+    def remove(self, id: FlowId) -> Sample:
+        """See KernelPath."""
+        self.hand_out_copies()
+        return self._flows.pop(id).told()
+
+    def set_tap(self, id: FlowId, tap: bool) -> None:
+        """See KernelPath."""
+        carried = self._flows[id]
+        carried.flow = replace(carried.flow, tap=tap)
+        if not tap:
+            self.hand_out_copies()
+
+    def sample(self, id: FlowId) -> Sample:
+        """See KernelPath."""
+        return self._flows[id].told()
+
+    def samples(self) -> Mapping[FlowId, Traffic]:
+        """See KernelPath."""
+        return {
+            id: Traffic(it.sample.packets, it.sample.octets, it.sample.last_ns)
+            for id, it in self._flows.items()
+        }
+
+    def on_tap(self, callback: OnTap) -> None:
+        """See KernelPath."""
+        self._tap = callback
+
+    def on_withdrawn(self, callback: OnWithdrawn) -> None:
+        """See KernelPath."""
+        self._withdrawn = callback
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """See KernelPath."""
+        return self._refusals
+
+
+def wildcard_of(local: Address) -> str:
+    """The unspecified host of the family."""
+    return "::" if ":" in local[0] else "0.0.0.0"

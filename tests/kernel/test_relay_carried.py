@@ -1,0 +1,187 @@
+"""A real relay process whose settled streams go through the kernel, on loopback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rtpproxy_tw.media.kernel import capabilities
+from tests.contracts import rtp
+
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.skipif(
+        not capabilities.has_needed(), reason="needs CAP_BPF and CAP_NET_ADMIN to load a program"
+    ),
+]
+
+PATIENCE = 10.0
+
+
+class Call:
+    """A relay and a call through it, with both parties where they say they are."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.path = str(folder / "control")
+        self.log = (folder / "log").open("wb")
+        self.relay = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "rtpproxy_tw.tools.launcher", "-f", "-F"),
+                *("-s", f"cunix:{self.path}", "-l", "127.0.0.1", "-m", "46400", "-M", "46420"),
+                *("-p", str(folder / "pid"), "--fast-path", "ebpf", *options),
+            ],
+            stderr=self.log,
+        )
+        deadline = time.monotonic() + PATIENCE
+        self.control = socket.socket(socket.AF_UNIX)
+        self.control.settimeout(PATIENCE)
+        while True:
+            try:
+                self.control.connect(self.path)
+                break
+            except OSError:
+                assert self.relay.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        self.parties = [self._socket() for _ in "ab"]
+        caller, callee = (party.getsockname()[1] for party in self.parties)
+        self.to = [
+            ("127.0.0.1", int(self.ask(f"L c 127.0.0.1 {callee} f t").split()[0]))
+            for _ in [self.ask(f"U c 127.0.0.1 {caller} f")]
+        ]
+        self.to.append(("127.0.0.1", int(self.ask(f"U c 127.0.0.1 {caller} f t").split()[0])))
+        self.sequence = 0
+
+    def _socket(self) -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.bind(("127.0.0.1", 0))
+        made.settimeout(1.0)
+        return made
+
+    def ask(self, command: str) -> str:
+        """One command, one line."""
+        self.control.sendall(command.encode() + b"\n")
+        return self.control.recv(4096).decode().strip()
+
+    def exchange(self, count: int) -> None:
+        """``count`` packets each way, each seen to arrive, unchanged and from the told address."""
+        for _ in range(count):
+            self.sequence += 1
+            for sender, receiver in ((0, 1), (1, 0)):
+                datagram = rtp(self.sequence, ssrc=7 + sender)
+                self.parties[sender].sendto(datagram, self.to[sender])
+                assert self.parties[receiver].recvfrom(2000) == (datagram, self.to[receiver])
+
+    def settle(self) -> None:
+        """Talk until the kernel carries both directions: the relay may sleep meanwhile."""
+        for _ in range(20):
+            self.exchange(3)
+            time.sleep(0.02)
+
+    def asleep(self, count: int) -> None:
+        """``count`` packets each way pass while the relay's process is stopped."""
+        os.kill(self.relay.pid, signal.SIGSTOP)
+        try:
+            self.exchange(count)
+        finally:
+            os.kill(self.relay.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """End everything."""
+        self.control.close()
+        for party in self.parties:
+            party.close()
+        self.relay.terminate()
+        self.relay.wait(PATIENCE)
+        self.log.close()
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Iterator[Call]:
+    """A call that the kernel carries."""
+    made = Call(tmp_path)
+    try:
+        made.settle()
+        yield made
+    finally:
+        made.close()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_media_flows_while_the_process_sleeps_and_every_packet_is_counted(call: Call) -> None:
+    """The kernel carries it, and Q and G tell the same as if the process had."""
+    before = call.sequence
+    call.asleep(100)
+    sent = call.sequence
+    assert sent == before + 100
+    names = "npkts_ina npkts_ino nrelayed ndropped rtpa_nsent rtpa_nrcvd rtpa_ndups rtpa_nlost"
+    assert call.ask(f"Q c f t {names}") == f"{sent} {sent} {2 * sent} 0 {sent} {sent} 0 0"
+    assert call.ask("G npkts_rcvd npkts_relayed npkts_discard") == f"{2 * sent} {2 * sent} 0"
+
+
+def test_a_command_takes_the_media_back_and_nothing_is_lost(call: Call) -> None:
+    """A re-INVITE to another port: the new party is heard at once."""
+    call.asleep(10)
+    moved = call._socket()
+    port = moved.getsockname()[1]
+    call.ask(f"U c 127.0.0.1 {port} f t")
+    call.parties[0].close()
+    call.parties[0] = moved
+    call.exchange(20)
+    call.settle()
+    call.asleep(10)
+    sent = call.sequence
+    assert call.ask("Q c f t npkts_ina npkts_ino nrelayed ndropped") == (
+        f"{sent} {sent} {2 * sent} 0"
+    )
+
+
+def test_a_stranger_is_not_relayed_beside_a_carried_stream(call: Call) -> None:
+    """He is counted, and the call goes on in the kernel."""
+    with call._socket() as stranger:
+        for number in range(30):
+            stranger.sendto(rtp(number, ssrc=666), call.to[0])
+    call.asleep(20)
+    sent = call.sequence
+    call.parties[1].settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        call.parties[1].recvfrom(2000)
+    assert call.ask("Q c f t npkts_ina npkts_ino nrelayed") == f"{sent} {sent} {2 * sent}"
+    assert call.ask("G npkts_discard") == "30"
+
+
+def test_carried_media_keeps_a_session_alive_and_its_silence_ends_it(tmp_path: Path) -> None:
+    """The time to live counts what the kernel saw."""
+    call = Call(tmp_path, "-T", "2")
+    try:
+        call.settle()
+        for _ in range(30):
+            call.exchange(1)
+            time.sleep(0.1)
+        assert call.ask("Q c f t ttl") in ("1", "2")
+        time.sleep(3.2)
+        assert call.ask("Q c f t") == "E50"
+        assert call.ask("G nsess_timeout nsess_nortp") == "1 0"
+    finally:
+        call.close()
+
+
+def test_the_end_of_the_relay_leaves_nothing_in_the_kernel(tmp_path: Path) -> None:
+    """Nothing is relayed after it."""
+    call = Call(tmp_path)
+    call.settle()
+    call.relay.terminate()
+    call.relay.wait(PATIENCE)
+    call.parties[0].sendto(rtp(1, ssrc=7), call.to[0])
+    call.parties[1].settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        call.parties[1].recvfrom(2000)
+    call.close()
