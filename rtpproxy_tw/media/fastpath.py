@@ -87,7 +87,8 @@ class Offloader:
         self._by_stream: dict[Stream, Carried] = {}
         path.on_withdrawn(self._withdrawn)
 
-    def __len__(self) -> int:
+    @property
+    def carrying(self) -> int:
         """How many streams are carried."""
         return len(self._carried)
 

@@ -33,7 +33,7 @@ class Relay:
     ) -> None:
         self._now = now
         self._totals = totals
-        self._fast_path: IFastPath = fast_path or NullFastPath()
+        self._fast_path: IFastPath = NullFastPath() if fast_path is None else fast_path
         self._send_twice = send_twice
         # Packets to be sent twice cannot be carried by others.
         self._offloading = self._fast_path.active and not send_twice

@@ -73,7 +73,7 @@ class UserspacePlane:
         tos: int,
         fast_path: IFastPath | None = None,
     ) -> None:
-        self._fast_path: IFastPath = fast_path or NullFastPath()
+        self._fast_path: IFastPath = NullFastPath() if fast_path is None else fast_path
         self._listen = listen
         self._pools = pools
         self._relay = relay

@@ -82,8 +82,8 @@ class Call:
 
     def settle(self) -> None:
         """Talk until the kernel carries both directions: the relay may sleep meanwhile."""
-        for _ in range(20):
-            self.exchange(3)
+        for _ in range(60):  # a stream that was not fit is looked at again after a second
+            self.exchange(1)
             time.sleep(0.02)
 
     def asleep(self, count: int) -> None:
