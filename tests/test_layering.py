@@ -47,6 +47,7 @@ PURE_PARTS = {
     "recording.adhoc",
     "recording.pcap",
     "recording.names",
+    "recording.readback",
     "web.guard",
     "web.openapi",
     "reporting.exposition",
