@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import resource
+import secrets
+import socket
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from twisted.application.internet import TimerService
 from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread, deferToThreadPool
+from twisted.python.threadpool import ThreadPool
 
 from rtpproxy_tw.capacity import Capacity, capacity
 from rtpproxy_tw.configuration.options import version
@@ -19,7 +24,12 @@ from rtpproxy_tw.recording.trace import HeaderRings
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.reporting.aliases import RtpengineNames
 from rtpproxy_tw.reporting.exposition import Family, labelled, single
+from rtpproxy_tw.reporting.homer import Collector, Homer
+from rtpproxy_tw.reporting.linefile import LineFile
 from rtpproxy_tw.reporting.metrics import LAG_EVERY, Executor, Metrics
+from rtpproxy_tw.reporting.records import CallRecords, Sink
+from rtpproxy_tw.reporting.spooled import SpoolDirectory
+from rtpproxy_tw.reporting.webhooks import Webhook, treq_post
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.tools.logs import DEBUGGED
 from rtpproxy_tw.web.api import Api, Draining
@@ -28,6 +38,11 @@ from rtpproxy_tw.web.recent import Recent
 from rtpproxy_tw.web.site import Interface
 
 KERNEL_UDP = "/proc/net/snmp"
+
+HOMER_EVERY = 0.2
+"""Seconds between two looks at which calls are to be reported on."""
+
+_Result = TypeVar("_Result")
 
 _FAMILIES = {2: "ipv4", 10: "ipv6"}
 
@@ -65,11 +80,66 @@ class Insight:
         self._observers: list[ISessionObserver] = [self._metrics, self._recent]
         if settings.trace:
             self._observers.append(self._rings)
+        self._add_records()
+        self._add_homer()
 
     @property
     def observers(self) -> tuple[ISessionObserver, ...]:
         """Who is to be told of sessions."""
         return tuple(self._observers)
+
+    def _add_records(self) -> None:
+        settings, reactor = self._settings, self._reactor
+        sinks: list[Sink] = []
+        if settings.record_calls is not None:
+            lines = LineFile(settings.record_calls)
+            sinks.append(lines)
+            self._services.append(Around(stop=lines.stop))
+        if settings.webhook is not None and settings.webhook_spool is not None:
+            post = treq_post(settings.webhook, reactor, f"rtpproxy-tw/{version()}")
+            threads = Thread(reactor)
+            hook = Webhook(
+                spool=SpoolDirectory(settings.webhook_spool),
+                post=post,
+                run=threads.run,
+                clock=reactor,
+            )
+            sinks.append(hook)
+            self._services += [
+                Around(start=threads.start, stop=threads.stop),
+                Around(start=hook.start, stop=hook.stop),
+            ]
+        if sinks:
+            self._observers.append(
+                CallRecords(
+                    sinks=sinks,
+                    now=reactor.seconds,
+                    wall=self._wall,
+                    node=socket.gethostname(),
+                    run=secrets.token_hex(4),
+                )
+            )
+
+    def _add_homer(self) -> None:
+        settings, reactor = self._settings, self._reactor
+        if settings.hep is None:
+            return
+        host, port = settings.hep
+
+        def resolve(host: str, port: int) -> Deferred[list[Any]]:
+            return deferToThread(socket.getaddrinfo, host, port, type=socket.SOCK_DGRAM)
+
+        collector = Collector(host, port, resolve)
+        homer = Homer(
+            collector=collector,
+            capture_id=settings.hep_id,
+            now=reactor.seconds,
+            wall=self._wall,
+        )
+        self._observers.append(homer)
+        timer = TimerService(HOMER_EVERY, homer.tick)
+        timer.clock = reactor
+        self._services += [timer, Around(stop=collector.close)]
 
     def metered(self, executor: Executor) -> Executor:
         """``executor``, with its commands counted."""
@@ -192,13 +262,46 @@ def kernel_drops(path: str = KERNEL_UDP) -> int | None:
         return None
 
 
-class Stopping(Service):
-    """Calls ``stop`` when the relay stops."""
+class Around(Service):
+    """Calls something when the relay starts, and something when it stops."""
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        start: Callable[[], object] = lambda: None,
+        stop: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._start = start
         self._stop = stop
 
+    def startService(self) -> None:
+        """Start."""
+        super().startService()
+        self._start()
+
     def stopService(self) -> object:
-        """Stop."""
+        """Stop; a Deferred fires when that is done."""
         super().stopService()
         return self._stop()
+
+
+class Thread:
+    """One thread that does what may block, in the order it is asked for."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._pool = ThreadPool(1, 1, "webhook")
+
+    def start(self) -> None:
+        """Begin."""
+        self._pool.start()
+
+    def stop(self) -> None:
+        """Do what is still to be done, and end."""
+        self._pool.stop()
+
+    def run(self, function: Callable[..., _Result], *arguments: Any) -> Deferred[_Result]:
+        """Call ``function`` there; fires here."""
+        called: Deferred[_Result] = deferToThreadPool(
+            self._reactor, self._pool, function, *arguments
+        )
+        return called

@@ -6,20 +6,25 @@ waiting; those it does not take are counted, and the count is told when it takes
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import socket
 import sys
 import syslog
 import time
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from math import isfinite
+from typing import Any, TextIO
 
 from twisted.logger import (
     FilteringLogObserver,
+    ILogFilterPredicate,
     ILogObserver,
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
+    PredicateResult,
     eventAsText,
     globalLogBeginner,
 )
@@ -27,6 +32,7 @@ from zope.interface import implementer
 
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.control.escape import Escaped
+from rtpproxy_tw.control.logbudget import LogBudget
 
 IDENT = "rtpproxy"
 """The original's name, by which logs are sorted."""
@@ -36,6 +42,8 @@ RETRY_AFTER = 5.0
 """Seconds until a system log that is not there is looked for again."""
 MAX_OCTETS = 4096
 """Of one message; longer ones are cut."""
+MAX_JOURNAL = 131072
+"""Of a datagram to the journal: fields are cut before, so none is ever that long."""
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LEVELS = {
@@ -97,16 +105,105 @@ DEBUGGED = DebuggedCalls()
 
 def start_logging(settings: Settings) -> None:
     """Send the log where ``settings`` want it."""
-    observers: list[ILogObserver] = []
-    if settings.foreground or not settings.redirect:
-        observers.append(StreamObserver(sys.stderr))
-    if not settings.foreground:
-        observers.append(SyslogObserver(getattr(syslog, f"LOG_{settings.log_facility}")))
-    predicate = LogLevelFilterPredicate(_LEVELS[settings.log_level])
+    wanted = Wanted(settings.log_level)
+    observers = [SparingObserver(observer) for observer in _observers(settings)]
     globalLogBeginner.beginLoggingTo(
-        [FilteringLogObserver(observer, [predicate]) for observer in observers],
+        [FilteringLogObserver(observer, [wanted]) for observer in observers],
         redirectStandardIO=False,
     )
+
+
+@implementer(ILogFilterPredicate)
+class Wanted:
+    """Lets events of ``level`` and above pass, and all of calls that are being debugged."""
+
+    def __init__(self, level: str) -> None:
+        self._level = LogLevelFilterPredicate(_LEVELS[level])
+
+    def __call__(self, event: LogEvent) -> Any:
+        return PredicateResult.yes if DEBUGGED.concerns(event) else self._level(event)
+
+
+def _observers(settings: Settings) -> Iterator[ILogObserver]:
+    if settings.log_format == "journald":
+        yield JournalObserver()
+        return
+    if settings.foreground or not settings.redirect:
+        yield (JsonObserver if settings.log_format == "json" else StreamObserver)(sys.stderr)
+    if not settings.foreground:
+        facility = getattr(syslog, f"LOG_{settings.log_facility}")
+        lines = json_lines if settings.log_format == "json" else lines_of
+        yield SyslogObserver(facility, lines=lines)
+
+
+SPARED = {LogLevel.debug: None, LogLevel.info: 2000}
+"""Events of one message in PERIOD that are written; None: all of them."""
+
+SPARED_ELSE = 50
+"""The same for warnings and errors, which strangers may be the cause of."""
+
+
+@implementer(ILogObserver)
+class SparingObserver:
+    """Passes on so many events of one message in a period, then tells how many it left out."""
+
+    def __init__(
+        self, observer: ILogObserver, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._observer = observer
+        self._monotonic = monotonic
+        self._budgets = {
+            level: LogBudget(lines=SPARED.get(level, SPARED_ELSE) or 0)
+            for level in LogLevel.iterconstants()
+        }
+
+    def __call__(self, event: LogEvent) -> None:
+        level = event.get("log_level", LogLevel.info)
+        if SPARED.get(level, SPARED_ELSE) is None or DEBUGGED.concerns(event):
+            self._observer(event)
+            return
+        # The format is the message; what fills it in may be different each time.
+        kind = (event.get("log_namespace"), event.get("log_format"))
+        suppressed = self._budgets[level].admit(kind, self._monotonic())
+        if suppressed is None:
+            return
+        if suppressed:
+            self._observer(_about(event, suppressed))
+        self._observer(event)
+
+
+def _about(event: LogEvent, suppressed: int) -> LogEvent:
+    """An event that tells how many like ``event`` were not written."""
+    return {
+        "log_level": event.get("log_level", LogLevel.info),
+        "log_namespace": event.get("log_namespace", "-"),
+        "log_time": event.get("log_time", 0.0),
+        "log_format": "suppressed {suppressed} messages like the next one",
+        "suppressed": suppressed,
+    }
+
+
+def fields_of(event: LogEvent) -> dict[str, str | int | float | bool]:
+    """The named values of an event, as far as they are plain ones."""
+    return {
+        key: value if isinstance(value, int | float) else "".join(map(_visible, str(value)))
+        for key, value in event.items()
+        if not key.startswith("log_")
+        and isinstance(value, str | int | float | Escaped)
+        and not (isinstance(value, float) and not isfinite(value))
+    }
+
+
+def json_lines(event: LogEvent) -> list[str]:
+    """The event as one line of JSON: time, level, namespace, message, and its named values."""
+    record = {
+        **fields_of(event),
+        "time": round(event.get("log_time", 0.0), 6),
+        "level": _level_of(event),
+        "logger": event.get("log_namespace", "-"),
+        "message": "\n".join(lines_of(event)),
+    }
+    return [json.dumps(record)]
 
 
 def lines_of(event: LogEvent) -> list[str]:
@@ -145,6 +242,79 @@ class StreamObserver:
 
 
 @implementer(ILogObserver)
+class JsonObserver:
+    """Writes a JSON object per line; a stream that fails is no reason to stop."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def __call__(self, event: LogEvent) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.write("".join(f"{line}\n" for line in json_lines(event)))
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+JOURNAL = "/run/systemd/journal/socket"
+
+_FIELD = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_RESERVED = frozenset(("MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "LOGGER"))
+
+
+@implementer(ILogObserver)
+class JournalObserver:
+    """Sends events to systemd's journal, named values as fields, never waiting for it.
+
+    So ``journalctl CALL_ID=…`` finds a call. Where there is no journal events are lost, counted,
+    and the count is told when there is one again.
+    """
+
+    def __init__(self, path: str = JOURNAL) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._lost = 0
+
+    def __call__(self, event: LogEvent) -> None:
+        text = "\n".join(lines_of(event))
+        if self._lost:
+            text = f"({self._lost} messages could not be logged) {text}"
+        fields: dict[str, object] = {
+            "MESSAGE": text,
+            "PRIORITY": _PRIORITIES[_level_of(event)],
+            "SYSLOG_IDENTIFIER": IDENT,
+            "LOGGER": event.get("log_namespace", "-"),
+        }
+        for key, value in fields_of(event).items():
+            name = key.upper()
+            if _FIELD.fullmatch(name) and name not in _RESERVED:
+                fields[name] = value
+        if self._send(b"".join(_field(name, value) for name, value in fields.items())):
+            self._lost = 0
+        else:
+            self._lost += 1
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._socket.close()
+
+    def _send(self, datagram: bytes) -> bool:
+        try:
+            self._socket.sendto(datagram[:MAX_JOURNAL], self._path)
+        except OSError:
+            return False
+        return True
+
+
+def _field(name: str, value: object) -> bytes:
+    """One field in the journal's own form, by which a value may hold newlines."""
+    octets = str(value).encode(errors="backslashreplace")[:MAX_OCTETS]
+    return name.encode() + b"\n" + len(octets).to_bytes(8, "little") + octets + b"\n"
+
+
+@implementer(ILogObserver)
 class SyslogObserver:
     """Sends messages to the system's log in the format of RFC 3164, never waiting for it."""
 
@@ -153,8 +323,10 @@ class SyslogObserver:
         facility: int,
         path: str = DEV_LOG,
         monotonic: Callable[[], float] = time.monotonic,
+        lines: Callable[[LogEvent], list[str]] = lines_of,
     ) -> None:
         self._facility = facility
+        self._lines = lines
         self._path = path
         self._monotonic = monotonic
         self._socket: socket.socket | None = None
@@ -164,7 +336,7 @@ class SyslogObserver:
     def __call__(self, event: LogEvent) -> None:
         at = time.localtime(event.get("log_time", 0.0))
         level = _level_of(event)
-        for line in lines_of(event):
+        for line in self._lines(event):
             self._log_line(at, _PRIORITIES[level], f"{level}: {line}")
 
     def close(self) -> None:

@@ -113,10 +113,10 @@ def text_of(address: Address | None) -> str | None:
 
 def _leg(leg: Leg, verdict: LegVerdict, quality: LegQuality, epoch: float) -> View:
     latch = leg.rtp.latch
-    local = leg.local
+    local, port = leg.local, leg.port or leg.former_port
     return {
         "side": leg.side.value,
-        "local": text_of((local.host, leg.port)) if local is not None and leg.port else None,
+        "local": text_of((local.host, port)) if local is not None and port else None,
         "signalled": text_of(latch.signalled),
         "source": text_of(latch.source),
         "remote": text_of(latch.remote),
