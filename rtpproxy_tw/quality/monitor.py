@@ -137,6 +137,11 @@ class Monitor:
             and stream.accepted != self._accepted
             and refusals.ssrc is not None
             and refusals.ssrc == analyzer.ssrc
+            # What we sent ourselves, to a port of our own, is a loop.
+            and (
+                leg.local is None
+                or refusals.source[0] not in (leg.local.host, leg.local.advertised)
+            )
         ):
             self.flaps.append(now)
         self._relatches = relatches

@@ -20,8 +20,9 @@ PATIENCE = 3.0
 REFUSED_ENOUGH = 5
 """Refused datagrams that are more than a stray one or a scan."""
 
-UNREACHABLE_FOR = 15.0
-"""Seconds that a report of the network is believed for: kernels send one a second at most."""
+UNREACHABLE_FOR = 30.0
+"""Seconds that a report of the network is believed for: kernels send one a second at most, which
+all calls of one host share."""
 
 UNREACHABLE_ENOUGH = 3
 """Reports that count against a party that is heard all the same."""
@@ -107,18 +108,29 @@ def impersonated(leg: Leg) -> bool:
     return latch.source is not None and latch.source == other.signalled != latch.signalled
 
 
-def refused(leg: Leg, now: float | None = None) -> bool:
-    """Whether datagrams of others than the believed source arrive; with ``now``: just now."""
-    stream = leg.rtp
-    if stream.refusals is None or stream.ignored < REFUSED_ENOUGH:
+def refused(leg: Leg, now: float | None = None, *, rtp: bool = False) -> bool:
+    """Whether datagrams of others than the believed source arrive.
+
+    With ``now`` only if they did so just now, with ``rtp`` only if the last ones are RTP.
+    """
+    refusals = leg.rtp.refusals
+    if refusals is None or leg.rtp.ignored < REFUSED_ENOUGH or (rtp and refusals.ssrc is None):
         return False
-    return now is None or now - stream.refusals.at <= SILENT
+    return now is None or now - refusals.at <= SILENT
 
 
-def unreachable(leg: Leg, now: float, enough: int = 1) -> bool:
-    """Whether the network reported lately, and often enough, that the party is unreachable."""
+def unreachable(leg: Leg, now: float) -> bool:
+    """Whether the network reported that the party is unreachable, and nothing speaks against it.
+
+    One report is enough for a party of which nothing came since. One that is heard all the same
+    must be reported several times of late.
+    """
     stream = leg.rtp
-    return stream.unreachable >= enough and now - stream.unreachable_at <= UNREACHABLE_FOR
+    if not speaking(stream, now):
+        return stream.unreachable > 0 and stream.unreachable_at > stream.last_heard
+    return (
+        stream.unreachable >= UNREACHABLE_ENOUGH and now - stream.unreachable_at <= UNREACHABLE_FOR
+    )
 
 
 def crossed(leg: Leg) -> bool:

@@ -72,15 +72,20 @@ def code_of(leg: Leg, now: float) -> str:
 
 
 def _never_heard(leg: Leg, now: float) -> str:
+    early = now - leg.session.completed_at < signs.PATIENCE
+    strangers = signs.refused(leg) and not signs.strayed(leg.opposite)
+    # Media from elsewhere tells more than that nobody is where the SDP said.
+    if strangers and not early and signs.refused(leg, now, rtp=True):
+        return "wrong-source"
     if signs.unreachable(leg, now):
         return "icmp-unreachable"
     if signs.crossed(leg) or signs.strayed(leg):
         return "crossed-ports"
     if signs.on_hold(leg):
         return "held"
-    if now - leg.session.completed_at < signs.PATIENCE:
+    if early:
         return "learning"
-    if signs.refused(leg):
+    if strangers:
         return "wrong-source"
     if leg.rtcp.accepted or leg.rtp.accepted:
         return "rtcp-only"
@@ -102,7 +107,7 @@ def _fallen_silent(leg: Leg, now: float) -> str:
 def _speaking(leg: Leg, now: float) -> str:
     if signs.impersonated(leg) and signs.strayed(leg, now):
         return "crossed-ports"
-    if signs.unreachable(leg, now, signs.UNREACHABLE_ENOUGH):
+    if signs.unreachable(leg, now):
         return "icmp-unreachable"
     if signs.unwanted_payload(leg) is not None:
         return "payload-never-negotiated"

@@ -144,6 +144,24 @@ def swapped_ports_on_one_host() -> Scene:
     return scene
 
 
+def one_port_for_both() -> Scene:
+    """The caller was told the callee's port, and the callee is silent."""
+    scene = Scene()
+    scene.caller.to, scene.callee.sends = scene.session.callee.rtp, False
+    scene.run(8)
+    return scene
+
+
+def closed_port_and_media_from_elsewhere() -> Scene:
+    """The address in the SDP is wrong: nobody is there, the party is somewhere else."""
+    scene = Scene()
+    scene.callee.at = STRANGER
+    for _ in range(8):
+        scene.run(1)
+        scene.sampler.unreachable((RELAY, scene.session.callee.port), CALLEE)
+    return scene
+
+
 def looped_within() -> Scene:
     """The callee's SDP names the port told to the caller."""
     scene = Scene()
@@ -379,6 +397,8 @@ TABLE: list[tuple[Callable[[], Scene], str, str]] = [
     (rtp_on_the_rtcp_port, "ok", "crossed-ports"),
     (swapped_ports, "crossed-ports", "crossed-ports"),
     (swapped_ports_on_one_host, "crossed-ports", "crossed-ports"),
+    (one_port_for_both, "crossed-ports", "never-arrived"),
+    (closed_port_and_media_from_elsewhere, "ok", "wrong-source"),
     (looped_within, "ok", "looped-to-us"),
     (looped_elsewhere, "ok", "looped-to-us"),
     (refused_by_icmp, "ok", "icmp-unreachable"),
