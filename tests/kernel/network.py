@@ -62,11 +62,16 @@ class Pump(Clock):
 class Namespace:
     """A network namespace; ``with`` puts the calling thread into it."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, *lines: str) -> None:
+        """``lines`` are commands of ``ip`` that set it up."""
         self.name = f"rtw{os.getpid()}-{next(_numbers)}-{role}"
-        subprocess.run(["ip", "netns", "add", self.name], check=True)
         self._outer: list[int] = []
-        self.ip("link set lo up")
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        try:
+            self.ip("link set lo up", *lines)
+        except subprocess.CalledProcessError:
+            self.delete()
+            raise
 
     def ip(self, *lines: str) -> None:
         """Commands of ``ip``, in here."""
@@ -188,6 +193,13 @@ class Network:
     def __init__(self) -> None:
         self.all: list[Namespace] = []
         self.sockets: list[Peer] = []
+        try:
+            self._build()
+        except subprocess.CalledProcessError:
+            self.close()
+            raise
+
+    def _build(self) -> None:
         self.caller, self.relay, self.callee = (
             self.namespace(role) for role in ("caller", "relay", "callee")
         )

@@ -9,7 +9,6 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +19,9 @@ from rtpproxy_tw.media.kernel import bpf_syscall as bpf
 from rtpproxy_tw.media.kernel.ebpf import EbpfPath
 from rtpproxy_tw.media.kernel.path import Unavailable
 from tests.kernel.frames import Datagram, rtp
-from tests.kernel.network import CALLEE, CALLEE_SIDE, CALLER, Namespace, Peer, Pump, network, until
+from tests.kernel.network import CALLEE, CALLEE_SIDE, CALLER, Peer, Pump, network, until
+from tests.kernel.privileges import EVERY_NEEDED, in_thread
+from tests.kernel.programs import counting
 from tests.kernel.relaying import PARTY, PORT, Relaying, flow_of, relaying
 
 pytestmark = pytest.mark.kernel
@@ -224,29 +225,6 @@ def test_ipsec_keeps_everything_with_the_sockets(relay: Relaying) -> None:
 # --- other programs on the same devices
 
 
-def counting(verdict: int) -> tuple[int, Callable[[], int]]:
-    """A program that counts packets and then says ``verdict``; how many it has seen."""
-    counter = bpf.Map(bpf.ARRAY, 4, 8, 1)
-    code = b"".join(
-        struct.pack("<BBhi", *words)
-        for words in (
-            (0x62, 0x0A, -4, 0),  # *(u32 *)(r10 - 4) = 0
-            (0x18, 0x11, 0, counter.descriptor),  # r1 = the map
-            (0, 0, 0, 0),
-            (0xBF, 0xA2, 0, 0),  # r2 = r10
-            (0x07, 0x02, 0, -4),  # r2 += -4
-            (0x85, 0, 0, 1),  # r0 = look up
-            (0x15, 0x00, 2, 0),  # if r0 == 0 skip two
-            (0xB7, 0x01, 0, 1),  # r1 = 1
-            (0xDB, 0x10, 0, 0),  # *(u64 *)r0 += r1
-            (0xB7, 0x00, 0, verdict),  # r0 = verdict
-            (0x95, 0, 0, 0),  # exit
-        )
-    )
-    program = bpf.load(bpf.SCHED_CLS, code, "counting", "BSD-2-Clause")
-    return program, lambda: int.from_bytes(counter[bytes(4)], "little")
-
-
 @pytest.fixture(params=[("tcx", "tcx"), ("clsact", "tcx"), ("clsact", "clsact"), ("tcx", "clsact")])
 def neighbours(request: pytest.FixtureRequest) -> Iterator[tuple[Relaying, Callable[[], int]]]:
     """Another program after ours on ``ra``: (how ours is attached, how the other one is)."""
@@ -386,31 +364,6 @@ def test_a_relay_that_hangs_for_long_is_passed_by_no_more() -> None:
         assert passes(parties)
 
 
-def in_thread(work: Callable[[], None]) -> None:
-    """Run where capabilities may be given up: they are each thread's own."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-
-
-EVERY_NEEDED = (
-    capabilities.BPF,
-    capabilities.NET_ADMIN,
-    capabilities.PERFMON,
-    capabilities.SYS_ADMIN,
-)
-
-
 def test_without_privileges_it_says_so_and_what_would_help() -> None:
     def work() -> None:
         capabilities.give_up(*EVERY_NEEDED)
@@ -437,25 +390,15 @@ def test_capabilities_can_be_given_up_once_it_runs(relay: Relaying) -> None:
         assert relay.path.remove(id).packets == 1
         assert relay.path.add(flow_of(parties)) is not None
 
-    in_thread_for_good(net.relay, work)
+    in_thread(work, net.relay)
     net.relay.ip("link add late type veth peer name later", "link set late up")
 
     def attend() -> None:
         capabilities.give_up(*EVERY_NEEDED)
         relay.pump.run()
 
-    in_thread_for_good(net.relay, attend)
+    in_thread(attend, net.relay)
     assert "late" in relay.path.devices
-
-
-def in_thread_for_good(namespace: Namespace, work: Callable[[], None]) -> None:
-    """In a thread that never leaves the namespace, and so need not be able to."""
-
-    def run() -> None:
-        namespace.enter()
-        work()
-
-    in_thread(run)
 
 
 # --- devices without link headers

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from rtpproxy_tw.addresses import family_of
@@ -34,6 +33,7 @@ from rtpproxy_tw.media.kernel.path import (
     Unavailable,
 )
 from rtpproxy_tw.media.kernel.program import ETHERNET, Program, explain
+from rtpproxy_tw.media.kernel.repeated import Repeated
 from rtpproxy_tw.media.kernel.ring import Ring
 from rtpproxy_tw.media.kernel.routing import NoWay, Routing
 from rtpproxy_tw.media.kernel.table import FOR_EVER, Full, Table
@@ -161,21 +161,18 @@ class EbpfPath:
             )
         self._repeat(REFRESH, self._refresh)
         if self._attachments.method == CLSACT:
-            self._repeat(HEARTBEAT, self._live_on).reset()
+            self._repeat(HEARTBEAT, self._live_on)
             self._live_on()
         else:
             self._table.serve_until(FOR_EVER)
-        self._drain_call = LoopingCall(self._drain)
-        self._drain_call.clock = self._reactor
-        self._undo.append(self._stop_draining)
+        self._drain_call = Repeated(self._reactor, TAP_POLL, self._drain)
+        self._undo.append(self._drain_call.stop)
         self._undo.append(self._stop_resolving)
 
-    def _repeat(self, seconds: float, what: Callable[[], object]) -> LoopingCall:
-        call = LoopingCall(what)
-        call.clock = self._reactor
-        call.start(seconds, now=False)
+    def _repeat(self, seconds: float, what: Callable[[], object]) -> None:
+        call = Repeated(self._reactor, seconds, what)
+        call.start()
         self._undo.append(call.stop)
-        return call
 
     def _live_on(self) -> None:
         self._table.serve_until(time.monotonic_ns() + PATIENCE_NS)
@@ -324,15 +321,10 @@ class EbpfPath:
                     self._log.failure("a tapped datagram could not be handled")
 
     def _start_draining(self) -> None:
-        if not self._drain_call.running:
-            self._drain_call.start(TAP_POLL, now=False)
+        self._drain_call.start()
 
     def _rest_from_draining(self) -> None:
-        if self._drain_call.running and not any(it.tapped for it in self._flows.values()):
-            self._drain_call.stop()
-
-    def _stop_draining(self) -> None:
-        if self._drain_call.running:
+        if not any(it.tapped for it in self._flows.values()):
             self._drain_call.stop()
 
     # --- the network
