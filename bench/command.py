@@ -15,7 +15,7 @@ from bench.calls import CallError
 from bench.load import LoadError
 from bench.machine import Cpus, describe, mover, settled, share_out, usable_cpus
 from bench.plan import FULL, QUICK, Plan, Progress
-from bench.relays import CONTESTANTS, Ours, Relay, RelayError
+from bench.relays import CONTESTANTS, USUAL, Other, Relay, RelayError
 from bench.results import Section, as_json, table
 
 Measure = Callable[[Plan, Sequence[Relay], Progress], Section]
@@ -88,7 +88,7 @@ def _contestants(asked: argparse.Namespace, cpus: Cpus) -> tuple[list[Relay], li
         else:
             absent.append(f"{name} takes no part: {why}")
     if asked.against is not None:
-        relays.insert(1, Ours(AGAINST, prepare, tree=asked.against, host="127.0.0.15"))
+        relays.insert(1, Other(AGAINST, prepare, asked.against.resolve()))
     return relays, absent
 
 
@@ -130,9 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--relays",
         type=_names,
-        default=list(CONTESTANTS),
+        default=list(USUAL),
         metavar="NAME,NAME",
-        help=f"the contestants, of {', '.join(CONTESTANTS)}; the first is compared with the others",
+        help=f"the contestants, of {', '.join(CONTESTANTS)}; by default {' and '.join(USUAL)};"
+        " the first is compared with the others",
     )
     parser.add_argument(
         "--against",

@@ -123,6 +123,7 @@ class MediaBench:
                 quantity(f"delay {part} {at}", "us", Better.LESS, 0).add(
                     name, outcome.delay[part] * 1e6
                 )
+            quantity(f"lost or late {at}", "%", Better.LESS, 2).add(name, outcome.loss * 100)
             self._check(name, outcome, at)
 
     def _overload(self, way: Way) -> None:
@@ -173,8 +174,6 @@ class MediaBench:
         return outcome
 
     def _check(self, name: str, outcome: Outcome, at: str) -> None:
-        if outcome.loss >= LOST:
-            self.section.note(f"{name} {at}: {outcome.loss * 100:.1f} % lost or late")
         for what in ("duplicates", "reordered", "wrong_source", "sink_drops"):
             count = getattr(outcome, what)
             if count:

@@ -105,21 +105,16 @@ class Relay(ABC):
 
 
 class Ours(Relay):
-    """This relay, from the source tree ``tree``, with further ``options``."""
+    """This relay, from the source tree ``tree``; every packet passes through its process."""
+
+    host = "127.0.0.12"
+    options: tuple[str, ...] = ("--fast-path=none",)
 
     def __init__(
-        self,
-        name: str,
-        prepare: Callable[[], None] | None = None,
-        *,
-        tree: Path = ROOT,
-        host: str = "127.0.0.12",
-        options: Sequence[str] = (),
+        self, name: str, prepare: Callable[[], None] | None = None, tree: Path = ROOT
     ) -> None:
         super().__init__(name, prepare)
-        self.host = host
         self._tree = tree
-        self._options = options
 
     def _start(self, stack: ExitStack) -> socket.socket:
         control = str(self.folder / "control")
@@ -128,7 +123,7 @@ class Ours(Relay):
             [
                 *(sys.executable, "-m", "rtpproxy_tw.tools.launcher", "-f", "-F"),
                 *("-s", f"cunix:{control}", "-l", self.host, "-d", "INFO"),
-                *self._options,
+                *self.options,
             ],
             cwd=self._tree,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
@@ -147,6 +142,19 @@ class Ours(Relay):
             else:
                 return connection
         raise self._complaint("did not start")
+
+
+class Kernel(Ours):
+    """This relay, settled streams being relayed in the kernel."""
+
+    host = "127.0.0.16"
+    options = ("--fast-path=ebpf",)
+
+
+class Other(Ours):
+    """The relay of another source tree."""
+
+    host = "127.0.0.15"
 
 
 _ENGINE = """
@@ -194,8 +202,11 @@ class Engine(Relay):
         return socket.socket(fileno=descriptors[0])
 
 
-CONTESTANTS: dict[str, type[Relay]] = {"relay": Ours, "engine": Engine}
-"""By the name in the report. The first one is compared with the others."""
+CONTESTANTS: dict[str, type[Relay]] = {"relay": Ours, "kernel": Kernel, "engine": Engine}
+"""By the name in the report."""
+
+USUAL = ("relay", "engine")
+"""Those that take part if nothing else is said. The first one is compared with the others."""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -18,6 +18,9 @@ from bench.results import Better, Section
 
 CALLER, CALLEE = "127.0.0.11", "127.0.0.13"
 
+EACH = 3
+"""Repeats for one of the plan's: they are short, and so one disturbance spoils a whole one."""
+
 WARM_UP = 50
 """Calls before anything is measured."""
 
@@ -29,10 +32,11 @@ def measure(plan: Plan, relays: Sequence[Relay], progress: Progress) -> Section:
         for relay in relays:
             stack.enter_context(relay)
             _calls(relay, "warm", WARM_UP)
-        for repeat in range(plan.repeats):
+        repeats = EACH * plan.repeats
+        for repeat in range(repeats):
             turn = repeat % len(relays)
             for relay in (*relays[turn:], *relays[:turn]):
-                progress(f"set-up: {relay.name} ({repeat + 1} of {plan.repeats})")
+                progress(f"set-up: {relay.name} ({repeat + 1} of {repeats})")
                 _add(section, relay.name, _calls(relay, f"c{repeat}", plan.calls))
     return section
 
