@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtpproxy_tw.quality.jitter import CLOCK_RATES, Jitter, SourceJitter
-from rtpproxy_tw.rtp import peek
+from rtpproxy_tw.rtp import FIXED_HEADER, PLAIN, peek
 
 MAX_STEP = 536
 """Numbers further than this from the highest one are not of its run."""
@@ -30,6 +30,8 @@ NEAR_WRAP = 65000
 
 JUST_STARTED = 65500
 """A zero that follows a number below this is no wrap; the timestamps may have been reset."""
+
+_unpack = FIXED_HEADER.unpack_from
 
 _CYCLE = 1 << 16
 _LAST = _CYCLE - 1
@@ -71,7 +73,9 @@ class Analyzer:
     _lowest: int = 0
     _highest: int = -1
     _seen: int = 0
-    """Bit n: the number n below the highest has come."""
+    """Bit n: the number n below the highest has come; but for the last ``_unmarked`` ones."""
+    _unmarked: int = 0
+    """How many packets, in order and one by one, came since ``_seen`` was brought up to date."""
     _jitter: Jitter = field(default_factory=Jitter)
     _source: SourceJitter = field(default_factory=SourceJitter)
 
@@ -98,6 +102,7 @@ class Analyzer:
     @property
     def seen(self) -> int:
         """Which of the last WINDOW_SIZE numbers came: bit n stands for ``highest`` - n."""
+        self._catch_up()
         return self._seen
 
     @property
@@ -128,7 +133,7 @@ class Analyzer:
             "offset": self._offset,
             "lowest": self._lowest,
             "highest": self._highest,
-            "seen": self._seen,
+            "seen": self.seen,
             **self._jitter.snapshot(self._source),
         }
 
@@ -145,10 +150,13 @@ class Analyzer:
         self._lowest = state["lowest"]
         self._highest = state["highest"]
         self._seen = state["seen"]
+        self._unmarked = 0
         self._source = self._jitter.resume(self.ssrc, state)
 
     def heard(self, datagram: bytes, now: float) -> None:
         """Take one datagram into account; ``now`` is monotonic seconds. Raises nothing."""
+        if len(datagram) >= FIXED_HEADER.size and self.follows(datagram, now):
+            return
         header = peek(datagram)
         if header is None:
             self.errors += 1
@@ -162,16 +170,39 @@ class Analyzer:
             self._change(ssrc)
             self._restart(sequence)
         else:
-            number = sequence + self._offset
-            if number == self._highest + 1:
-                self._highest = number
-                self._seen = (self._seen << 1 | 1) & _WINDOW
-                self.received += 1
-            else:
-                reset = self._place(number, sequence, marker)
+            reset = self._place(sequence + self._offset, sequence, marker)
         clock_rate = CLOCK_RATES.get(payload_type)
         if clock_rate is not None:
             self._source.heard(timestamp, now, clock_rate, reset)
+
+    def follows(self, datagram: bytes | bytearray, now: float) -> bool:
+        """Count the packet at the start of ``datagram`` if it is what nearly all of them are.
+
+        That is a packet of plain header, payload type and source as before, with the next
+        sequence number. Of any other nothing is counted here, and the result is False. At least
+        a whole fixed header must be there.
+        """
+        first, payload_type, sequence, timestamp, ssrc = _unpack(datagram)
+        if first != PLAIN or ssrc != self.ssrc or payload_type != self.payload_type:
+            return False
+        number = self._highest + 1
+        if sequence + self._offset != number:
+            return False
+        self._highest = number
+        self._unmarked += 1
+        self.received += 1
+        clock_rate = CLOCK_RATES.get(payload_type)
+        if clock_rate is not None:
+            self._source.heard(timestamp, now, clock_rate, False)
+        return True
+
+    def _catch_up(self) -> None:
+        """Mark what came in order; a shift for each packet would cost more than all the rest."""
+        count, self._unmarked = self._unmarked, 0
+        if count >= WINDOW_SIZE:
+            self._seen = _WINDOW
+        elif count:
+            self._seen = (self._seen << count | (1 << count) - 1) & _WINDOW
 
     def _change(self, ssrc: int) -> None:
         self.ssrc = ssrc
@@ -182,6 +213,7 @@ class Analyzer:
         self._earlier = self.sent
         self._lowest = self._highest = number
         self._seen = 1
+        self._unmarked = 0
         self.runs += 1
         self.received += 1
 
@@ -206,6 +238,7 @@ class Analyzer:
 
     def _mark(self, number: int) -> None:
         """Count ``number``, which is within the window, unless it has come before."""
+        self._catch_up()
         ahead = number - self._highest
         if ahead > 0:
             self._highest = number

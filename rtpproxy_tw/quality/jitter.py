@@ -65,6 +65,8 @@ class SourceJitter:
     """The sum of its output over ``samples``."""
     samples: int = 0
     _recent: deque[int] = field(default_factory=lambda: deque(maxlen=TIMESTAMPS_KEPT))
+    _greatest: int = -1
+    """No recent timestamp is above it."""
     _clock_rate: int = 0
     _ticks: int = 0
     """When the packet before came, in ticks of its clock."""
@@ -76,11 +78,19 @@ class SourceJitter:
         ``reset``: the sequence numbers began anew with it, so its timestamp may have, too.
         """
         ticks = int(now * clock_rate)
-        if timestamp in self._recent:
+        recent = self._recent
+        if timestamp > self._greatest:
+            # Nearly every packet: it cannot be among the recent ones.
+            recent.append(timestamp)
+            self._greatest = timestamp
+            if clock_rate == self._clock_rate and not reset:
+                self._sample(ticks - self._ticks, timestamp - self._timestamp)
+        elif timestamp in recent:
             if self.samples:
                 return
         else:
-            self._recent.append(timestamp)
+            recent.append(timestamp)
+            self._greatest = max(recent)
             if clock_rate == self._clock_rate and not reset:
                 self._sample(ticks - self._ticks, timestamp - self._timestamp)
         self._clock_rate = clock_rate
@@ -106,6 +116,7 @@ class SourceJitter:
         made._ticks = state["ticks"]
         made._timestamp = state["timestamp"]
         made._recent.extend(state["recent"])
+        made._greatest = max(made._recent, default=-1)
         return made
 
     def _sample(self, elapsed: int, step: int) -> None:
@@ -113,11 +124,12 @@ class SourceJitter:
             step += _CYCLE
         elif elapsed and not -STEP_BACK * abs(elapsed) <= step <= STEP_FORWARD * abs(elapsed):
             return
-        self.last += (abs(elapsed - step) - self.last) * GAIN
-        self.total += self.last
+        last = self.last
+        self.last = last = last + (abs(elapsed - step) - last) * GAIN
+        self.total += last
         self.samples += 1
-        if self.last > self.peak:
-            self.peak = self.last
+        if last > self.peak:
+            self.peak = last
 
 
 @dataclass(slots=True, eq=False)

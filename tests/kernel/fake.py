@@ -60,7 +60,7 @@ def state_of(analyzer: Analyzer) -> RtpState:
         offset=analyzer._offset,
         lowest=analyzer._lowest,
         highest=analyzer._highest,
-        seen=analyzer._seen & ((1 << 64) - 1),
+        seen=analyzer.seen & ((1 << 64) - 1),
         jitter_last=analyzer.jitter_last,
         jitter_peak=analyzer.jitter_max,
     )
