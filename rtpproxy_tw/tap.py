@@ -30,7 +30,7 @@ from rtpproxy_tw.control.responder import Responder
 from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.control_sockets import ControlSockets
 from rtpproxy_tw.errors import AddressUnusable, ConfigError
-from rtpproxy_tw.insight import Insight
+from rtpproxy_tw.insight import Around, Insight
 from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.latch import latch_factory
 from rtpproxy_tw.media.carrier import Carrier, choose
@@ -47,6 +47,7 @@ from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.spool import Writer
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.reporting.icmp import IcmpListener
+from rtpproxy_tw.reporting.accounting import NAME, Accounting
 from rtpproxy_tw.reporting.notify import Notifier, TimeoutObserver
 from rtpproxy_tw.reporting.sampling import Sampler, Sampling
 from rtpproxy_tw.session import Ending
@@ -227,6 +228,10 @@ def _assemble(
         local_host=lambda host: local_for(host) or "0.0.0.0",
         outlet=lambda host: plane.outlet(_local_for(host)),
     )
+    accounting = Accounting(
+        path=os.path.abspath(NAME), node=socket.gethostname(), now=reactor.seconds, wall=wall
+    )
+    accounted = "acct_csv" in settings.modules
     insight = Insight(settings, reactor, wall, totals)
     sampler = Sampler(
         clock=reactor,
@@ -237,7 +242,14 @@ def _assemble(
         clock=reactor,
         plane=plane,
         totals=totals,
-        observers=(sampler, recorders, players, TimeoutObserver(notifier), *insight.observers),
+        observers=(
+            sampler,
+            recorders,
+            players,
+            TimeoutObserver(notifier),
+            *((accounting,) if accounted else ()),
+            *insight.observers,
+        ),
         ttl=settings.ttl,
         independent=settings.independent_ttl,
         hold_timeout=settings.hold_timeout,
@@ -285,6 +297,7 @@ def _assemble(
         carrier,
         notifier,
         Playing(players, reader),
+        *(_accounting(accounting, reactor) if accounted else ()),
         _every(1.0, reactor, RateMeter(totals).tick),
         _every(1.0, reactor, writer.flush),
         _every(1.0, reactor, plane.refresh_all),
@@ -359,6 +372,11 @@ def _every(seconds: float, reactor: Any, call: Callable[[], None]) -> TimerServi
     timer = TimerService(seconds, call)
     timer.clock = reactor
     return timer
+
+
+def _accounting(accounting: Accounting, reactor: Any) -> tuple[IService, IService]:
+    around = Around(start=accounting.start, stop=accounting.stop)
+    return around, _every(0.5, reactor, accounting.tick)
 
 
 def _local_for(host: str) -> str:
