@@ -46,8 +46,8 @@ from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.spool import Writer
 from rtpproxy_tw.registry import SessionRegistry
-from rtpproxy_tw.reporting.icmp import IcmpListener
 from rtpproxy_tw.reporting.accounting import NAME, Accounting
+from rtpproxy_tw.reporting.icmp import IcmpListener
 from rtpproxy_tw.reporting.notify import Notifier, TimeoutObserver
 from rtpproxy_tw.reporting.sampling import Sampler, Sampling
 from rtpproxy_tw.session import Ending
