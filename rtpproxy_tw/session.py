@@ -87,6 +87,9 @@ class Sender(Protocol):
     def pending(self) -> bool:
         """Whether a datagram that has arrived waits to be read."""
 
+    def drain(self) -> None:
+        """Have what waits handled now."""
+
 
 @dataclass(slots=True, eq=False)
 class Stream:

@@ -55,6 +55,9 @@ class FakePort:
         """Everything is delivered at once here."""
         return False
 
+    def drain(self) -> None:
+        """Nothing ever waits."""
+
     def mark(self, tos: int) -> None:
         """Change the TOS."""
         self.tos = tos

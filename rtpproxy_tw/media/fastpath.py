@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from math import inf
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -98,21 +99,29 @@ class Offloader:
         if not self._fit(stream) or not self._fit(peer):
             stream.offload_after = now + RETRY
             return
-        # A packet that waits in a socket would be overtaken by the next one.
         if any(each.sender is None or each.sender.pending() for each in (stream, peer)):
             return
+        before = stream.accepted + peer.accepted
+        stream.offload_after = peer.offload_after = inf  # not while this is going on
         # First the direction that does not flow at this moment.
+        if not (self._carry(peer) and self._carry(stream)):
+            self._drop(stream, now + RETRY)
+            return
+        # What came to a socket before its flow was there must leave before what the flow carries.
         for each in (peer, stream):
-            if not self._carry(each):
-                self._drop(stream, now + RETRY)
-                return
+            if each.sender is not None:
+                each.sender.drain()
+        if stream.accepted + peer.accepted != before:
+            self._drop(stream, now + AFTER_RECALL)
+            return
+        stream.offloaded = peer.offloaded = True
+        stream.offload_after = peer.offload_after = now
 
     def release(self, session: Session) -> None:
         """See IFastPath."""
         for leg in session.legs:
             for stream in leg.streams:
-                if stream.offloaded:
-                    self._uncarry(stream)
+                self._uncarry(stream)
 
     def recall(self, stream: Stream, now: float) -> None:
         """See IFastPath."""
@@ -161,14 +170,12 @@ class Offloader:
             return False
         carried = Carried(stream, flow)
         self._carried[flow] = self._by_stream[stream] = carried
-        stream.offloaded = True
         return True
 
     def _drop(self, stream: Stream, again_at: float) -> None:
         """Neither direction of the component is carried any more."""
         for each in (stream, stream.peer):
-            if each.offloaded:
-                self._uncarry(each)
+            self._uncarry(each)
             each.offload_after = again_at
 
     def _uncarry(self, stream: Stream) -> Sample | None:

@@ -128,6 +128,10 @@ class MediaPort(udp.Port):
             return False
         return True
 
+    def drain(self) -> None:
+        """Have what waits handled now, as far as one turn goes."""
+        self.doRead()
+
     def mark(self, tos: int) -> None:
         """Change the TOS of what is sent from now on."""
         try:

@@ -32,6 +32,9 @@ class Port(Protocol):
     def pending(self) -> bool:
         """Whether a datagram that has arrived waits to be read."""
 
+    def drain(self) -> None:
+        """Have what waits handled now."""
+
     def mark(self, tos: int) -> None:
         """Set the TOS of what is sent."""
 

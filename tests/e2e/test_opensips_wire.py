@@ -205,7 +205,6 @@ def test_a_branch_of_its_own_is_a_session_of_its_own(ask: Ask, relay: Relay) -> 
     assert ask("D forked-1 12C1 15S1") == "0\n"
 
 
-@pytest.mark.xfail(reason="copies to another host are not made yet", strict=True)
 def test_a_stream_is_copied_for_a_recording_server(ask: Ask, phones: tuple[Phone, Phone]) -> None:
     caller, callee = phones
     establish(ask, "siprec", caller, callee)
