@@ -141,16 +141,15 @@ class EbpfPath:
         self._undo.append(self._table.close)
         self._ring = Ring(self._program.maps["ring"], self._ring_octets)
         self._undo.append(self._ring.close)
-        requests = rt.Requests()
-        self._undo.append(requests.close)
-        self._requests = requests
-        self._routing = Routing(requests)
-        # Watch first, then look: what changes in between is looked at again.
-        watcher = Watcher(self._reactor, self._refresh)
-        self._undo.append(watcher.close)
-        self._attachments = Attachments(self._program.programs, requests, self._method)
+        try:
+            self._start_watching()
+        except OSError as error:
+            raise Unavailable(
+                f"The network cannot be watched by netlink: {error.strerror}.",
+                "With systemd, RestrictAddressFamilies must allow AF_NETLINK.",
+            ) from None
+        self._attachments = Attachments(self._program.programs, self._requests, self._method)
         self._undo.append(self._attachments.close)
-        self._look()
         reaped = self._attachments.reap(self._routing.links)
         if reaped:
             self._log.info("removed {count} filters that a crash had left", count=reaped)
@@ -168,6 +167,15 @@ class EbpfPath:
         self._drain_call = Repeated(self._reactor, TAP_POLL, self._drain)
         self._undo.append(self._drain_call.stop)
         self._undo.append(self._stop_resolving)
+
+    def _start_watching(self) -> None:
+        self._requests = rt.Requests()
+        self._undo.append(self._requests.close)
+        self._routing = Routing(self._requests)
+        # Watch first, then look: what changes in between is looked at again.
+        watcher = Watcher(self._reactor, self._refresh)
+        self._undo.append(watcher.close)
+        self._look()
 
     def _repeat(self, seconds: float, what: Callable[[], object]) -> None:
         call = Repeated(self._reactor, seconds, what)
@@ -344,8 +352,11 @@ class EbpfPath:
         table = self._program.maps["hosts"]
         for host in self._hosts - hosts:
             del table[layout.pack_key((host, 0))]
-        for host in hosts - self._hosts:
-            table[layout.pack_key((host, 0))] = bytes(4)
+        for host in sorted(hosts - self._hosts):
+            try:
+                table[layout.pack_key((host, 0))] = bytes(4)
+            except OSError:
+                hosts.discard(host)  # no room: a wildcard does not take what is sent there
         self._hosts = hosts
         self._ipsec = policies_in_force(self._ipsec)
 

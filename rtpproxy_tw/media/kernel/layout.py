@@ -12,7 +12,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from rtpproxy_tw.addresses import Address, family_of
-from rtpproxy_tw.media.kernel.path import RtpState, Sample, Traffic
+from rtpproxy_tw.media.kernel.path import RtpState, Sample
 
 NO_PAYLOAD_TYPE = 0xFFFFFFFF
 JITTER_UNIT = 4096
@@ -34,6 +34,9 @@ SLOT_SIZE = COUNTERS.size + DESCRIPTION.size + RTP.size
 DESCRIPTION_AT = COUNTERS.size
 RTP_AT = DESCRIPTION_AT + DESCRIPTION.size
 FLAGS_AT = DESCRIPTION_AT + 20 + 4 * 16 + 3 * 4
+
+TRAFFIC = Struct("16xQQQ")
+"""Packets, octets, last_ns. In the machine's own manner, which reads each word in one go."""
 
 # Words of eight octets within the counters.
 LIVE, BUSY, PACKETS, OCTETS, LAST_NS, GAP_NS = range(6)
@@ -203,9 +206,3 @@ def unpack_sample(slot: bytes) -> Sample:
         tap_lost=words[TAP_LOST],
         rtp=unpack_rtp(slot),
     )
-
-
-def unpack_traffic(slot: bytes) -> Traffic:
-    """The three counters that every packet moves."""
-    words = COUNTERS.unpack_from(slot)
-    return Traffic(words[PACKETS], words[OCTETS], words[LAST_NS])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import socket
 from pathlib import Path
 
-from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.media.kernel import rtnetlink as rt
 from rtpproxy_tw.media.kernel.layout import Hop
 
 USUAL_TTL = 64
+
+_LINK_LOCAL = ("fe8", "fe9", "fea", "feb")
+"""IPv6 hosts that mean something only together with a device (RFC 4291 section 2.5.6)."""
 
 _SETTINGS = Path("/proc/sys/net")
 
@@ -40,7 +43,7 @@ class Routing:
 
     def hop(self, out: Address, to: Address, tos: int) -> Hop:
         """The way of a datagram from the socket ``out`` to ``to``. Raises NoWay."""
-        if ip_address(to[0]).is_link_local:
+        if to[0].startswith(_LINK_LOCAL):
             raise NoWay("link-local destination")
         try:
             way = self._requests.way(out, to, tos)
@@ -63,14 +66,15 @@ class Routing:
             # route of its own is delivered on lo although it claims to come from here.
             via=None if local else way.via,
             mtu=min(way.mtu or link.mtu, link.mtu),
-            ttl=way.hops or self._ttl(link, ip_address(to[0]).version),
+            ttl=way.hops or self._ttl(link, family_of(to[0])),
             local=local,
         )
 
-    def _ttl(self, link: rt.Link, version: int) -> int:
+    def _ttl(self, link: rt.Link, family: int) -> int:
         """What sockets use by default."""
-        found = self._ttls.get((link.device, version))
+        found = self._ttls.get((link.device, family))
         if found is None:
-            path = f"ipv6/conf/{link.name}/hop_limit" if version == 6 else "ipv4/ip_default_ttl"
-            found = self._ttls[link.device, version] = _setting(path)
+            inet6 = family == socket.AF_INET6
+            path = f"ipv6/conf/{link.name}/hop_limit" if inet6 else "ipv4/ip_default_ttl"
+            found = self._ttls[link.device, family] = _setting(path)
         return found

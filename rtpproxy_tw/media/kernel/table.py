@@ -21,6 +21,9 @@ FOR_EVER = (1 << 64) - 1
 
 _WORDS = layout.SLOT_SIZE // 8
 
+_traffic = layout.TRAFFIC.unpack_from
+_make = tuple.__new__
+
 _OWNED_FROM = 16
 """Where in a slot the words end that are not written as part of a whole."""
 
@@ -112,10 +115,7 @@ class Table:
 
     def traffic(self, slot: int) -> Traffic:
         """The three counters that every packet moves."""
-        words, base = self._words, slot * _WORDS
-        return Traffic(
-            words[base + layout.PACKETS], words[base + layout.OCTETS], words[base + layout.LAST_NS]
-        )
+        return _make(Traffic, _traffic(self._memory, slot * layout.SLOT_SIZE))
 
     def slots(self) -> tuple[int, ...]:
         """Those in use."""
