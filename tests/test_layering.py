@@ -47,6 +47,7 @@ PURE_PARTS = {
     "recording.adhoc",
     "recording.pcap",
     "recording.names",
+    "recording.placement",
     "recording.readback",
     "web.guard",
     "web.openapi",
