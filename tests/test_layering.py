@@ -47,6 +47,7 @@ PURE_PARTS = {
     "recording.adhoc",
     "recording.pcap",
     "recording.names",
+    "recording.pcm",
     "recording.placement",
     "recording.readback",
     "web.guard",
