@@ -33,6 +33,9 @@ JUST_STARTED = 65500
 
 _unpack = FIXED_HEADER.unpack_from
 
+LEAST_KNOWN = 64
+"""How many numbers any counter that statistics are taken over from has remembered."""
+
 _CYCLE = 1 << 16
 _LAST = _CYCLE - 1
 
@@ -62,7 +65,9 @@ class Analyzer:
     reordered: int = 0
     """How many came after a later one of their run."""
     runs: int = 0
-    """How many runs there were."""
+    """How many runs there were, as far as they were seen here."""
+    known_from: int = -_CYCLE
+    """Numbers of the present run below this one may have come without being marked."""
     stray: bytes = b""
     """The last datagram that is not RTP, empty before any; and when it came."""
     stray_at: float = 0.0
@@ -145,6 +150,10 @@ class Analyzer:
         self.ssrc = state["ssrc"]
         self.ssrc_changes = state["ssrc_changes"]
         self.payload_type = state["payload_type"]
+        if state["earlier"] != self._earlier:
+            self.runs += 1
+        # Another counter remembers fewer numbers than there is room for here.
+        self.known_from = state["highest"] + 1 - max(state["seen"].bit_length(), LEAST_KNOWN)
         self._earlier = state["earlier"]
         self._offset = state["offset"]
         self._lowest = state["lowest"]
@@ -215,6 +224,7 @@ class Analyzer:
         self._seen = 1
         self._unmarked = 0
         self.runs += 1
+        self.known_from = -_CYCLE
         self.received += 1
 
     def _place(self, number: int, sequence: int, marker: bool) -> bool:

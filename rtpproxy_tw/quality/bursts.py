@@ -18,6 +18,9 @@ GMIN = 16
 GRACE = 25
 """The newest packets are not judged yet, as a late one may still come: 0.5 s of speech."""
 
+SHORT_GRACE = 5
+"""The same where the bitmap is short: a second of speech and this fit into 64 bits."""
+
 
 @dataclass(slots=True, eq=False)
 class Bursts:
@@ -47,17 +50,17 @@ class Bursts:
     """Which run of the analyzer is read, and from which number on."""
     _next: int = 0
 
-    def read(self, analyzer: Analyzer, *, final: bool = False) -> None:
-        """Judge what ``analyzer`` has heard since the last time; ``final``: the newest too."""
+    def read(self, analyzer: Analyzer, grace: int = GRACE) -> None:
+        """Judge what ``analyzer`` has heard since the last time, but for the newest ``grace``."""
         highest = analyzer.highest
         if analyzer.runs != self._run:
             self._run = analyzer.runs
             self._next = analyzer.lowest
-        end = highest + 1 if final else highest + 1 - GRACE
+        end = highest + 1 - grace
         count = end - self._next
         if count <= 0:
             return
-        oldest = highest + 1 - WINDOW_SIZE
+        oldest = max(highest + 1 - WINDOW_SIZE, analyzer.known_from)
         if self._next < oldest:
             passed = min(end, oldest) - self._next
             self.unjudged += passed

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from rtpproxy_tw.quality.bursts import Bursts
-from rtpproxy_tw.quality.codecs import clock_rate, codec_name, is_silent
+from rtpproxy_tw.quality.bursts import GRACE, SHORT_GRACE, Bursts
+from rtpproxy_tw.quality.codecs import COMFORT_NOISE, clock_rate, codec_name, is_silent
 from rtpproxy_tw.quality.opinion import Opinion
 from rtpproxy_tw.quality.score import score
 from rtpproxy_tw.rtcp import looks_like_rtcp
@@ -94,7 +94,7 @@ class Monitor:
         self.look(leg, now)
         analyzer = leg.rtp.analyzer
         if analyzer is not None:
-            self.bursts.read(analyzer, final=True)
+            self.bursts.read(analyzer, grace=0)
             self._end_interval(leg, analyzer, now)
 
     def _tell(self, leg: Leg, when: float, kind: str, text: str) -> None:
@@ -175,9 +175,13 @@ class Monitor:
                 name = codec_name(analyzer.payload_type)
                 self._tell(leg, now, "source", f"sends {name} now")
             self._payload_type = analyzer.payload_type
-        self._listen(stream.latest, now)
+        if stream.offloaded:
+            # Another path shows no payload; its type alone may tell.
+            self._is_quiet(analyzer.payload_type in COMFORT_NOISE, now)
+        else:
+            self._listen(stream.latest, now)
         stream.latest = b""
-        self.bursts.read(analyzer)
+        self.bursts.read(analyzer, SHORT_GRACE if stream.offloaded else GRACE)
         if self._interval is None:
             self._begin_interval(analyzer, now)
         elif now - self._interval[0] >= INTERVAL:
@@ -186,9 +190,12 @@ class Monitor:
 
     def _listen(self, datagram: bytes, now: float) -> None:
         header = peek(datagram)
-        if header is None:
-            return
-        if not is_silent(header.payload_type, datagram[header.start : header.end]):
+        if header is not None:
+            payload = datagram[header.start : header.end]
+            self._is_quiet(is_silent(header.payload_type, payload), now)
+
+    def _is_quiet(self, quiet: bool, now: float) -> None:
+        if not quiet:
             self.quiet_since = inf
         elif self.quiet_since == inf:
             self.quiet_since = now

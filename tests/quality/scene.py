@@ -38,6 +38,9 @@ class Sink:
         """Nothing ever waits."""
         return False
 
+    def drain(self) -> None:
+        """So there is nothing to handle."""
+
 
 def rtp(
     number: int, *, ssrc: int = 0xABCD, payload_type: int = 0, payload: bytes | None = None

@@ -1,0 +1,120 @@
+"""The look at all sessions once a second: complete, and never long."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from twisted.internet.task import Clock
+
+from rtpproxy_tw.addresses import LocalAddress
+from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media.relay import Relay
+from rtpproxy_tw.reporting.sampling import SLICE, Sampler
+from rtpproxy_tw.session import Ending, Session, SessionKey, new_session
+from rtpproxy_tw.statistics import Totals
+from tests.quality.scene import Scene, Sink, rtp
+
+
+def sessions(count: int, clock: Clock) -> list[Session]:
+    """Complete sessions with media of both parties."""
+    relay = Relay(clock.seconds, Totals())
+    made = []
+    for number in range(count):
+        session = new_session(
+            SessionKey(str(number), "f"), clock.seconds(), 60.0, latch_factory("strict")
+        )
+        for side, leg in enumerate(session.legs):
+            leg.local, leg.port = LocalAddress("203.0.113.5"), 1024 + 2 * side
+            for stream in leg.streams:
+                stream.sender = Sink()
+            leg.rtp.latch.signal(("192.0.2.9", 4000 + side), clock.seconds())
+        session.complete = True
+        for side, leg in enumerate(session.legs):
+            for frame in range(3):
+                relay.received(leg.rtp, rtp(frame), ("192.0.2.9", 4000 + side))
+        made.append(session)
+    return made
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that does not begin at zero."""
+    made = Clock()
+    made.advance(1000.0)
+    return made
+
+
+def test_each_session_is_looked_at_once_in_a_second(clock: Clock) -> None:
+    """In slices, with pauses between."""
+    sampler = Sampler(clock=clock, is_local=lambda host: False)
+    sampler.sessions = sessions(3 * SLICE + 1, clock)
+    sampler.tick()
+    looked = [session.caller.monitor is not None for session in sampler.sessions]
+    assert sum(looked) == SLICE
+    for _ in range(10):
+        clock.advance(0.1)
+    assert all(session.caller.monitor is not None for session in sampler.sessions)
+    assert not clock.getDelayedCalls()
+
+
+def test_a_round_that_takes_longer_than_a_second_is_not_begun_twice(clock: Clock) -> None:
+    """As on a machine that is far too slow."""
+    sampler = Sampler(clock=clock, is_local=lambda host: False)
+    sampler.sessions = sessions(3 * SLICE, clock)
+    sampler.tick()
+    sampler.tick()
+    assert len(clock.getDelayedCalls()) == 1
+    sampler.stop()
+    assert not clock.getDelayedCalls()
+
+
+def test_ten_thousand_sessions_never_hold_a_packet_up_for_five_milliseconds(clock: Clock) -> None:
+    """Each slice by itself, measured by what the processor did."""
+    sampler = Sampler(clock=clock, is_local=lambda host: False)
+    sampler.sessions = sessions(100, clock) * 100
+    slices = []
+    for _ in range(2):
+        clock.advance(0.1)
+        sampler.tick()
+        while sampler._turn is not None:
+            began = time.thread_time()
+            clock.advance(sampler._pause)
+            slices.append(time.thread_time() - began)
+    slices.sort()
+    # The very worst is the interpreter's garbage collection in whatever else tests have left.
+    assert slices[int(0.99 * len(slices))] < 0.005
+
+
+def test_sessions_that_end_within_a_round_are_left_alone(clock: Clock) -> None:
+    """Their figures are final."""
+    sampler = Sampler(clock=clock, is_local=lambda host: False)
+    sampler.sessions = sessions(SLICE + 1, clock)
+    last = sampler.sessions[-1]
+    sampler.tick()
+    last.ended = Ending.DELETED
+    clock.advance(1.0)
+    assert last.caller.monitor is None
+
+
+def test_counters_of_another_path_are_brought_up_to_date_before_the_look(clock: Clock) -> None:
+    """Only of sessions that have any there."""
+    refreshed: list[Session] = []
+    sampler = Sampler(clock=clock, is_local=lambda host: False, refresh=refreshed.append)
+    one, other = sampler.sessions = sessions(2, clock)
+    other.callee.rtp.offloaded = True
+    sampler.tick()
+    assert refreshed == [other]
+    assert one.caller.monitor is not None
+
+
+def test_the_end_of_a_session_is_told_once_with_both_verdicts() -> None:
+    """Counted by code, and not for a session that never had both parties."""
+    scene = Scene()
+    scene.callee.sends = False
+    scene.run(6)
+    scene.end()
+    assert scene.sampler.verdicts == {"ok": 1, "never-arrived": 1}
+    scene = Scene(complete=False)
+    scene.end()
+    assert not scene.sampler.verdicts
