@@ -19,8 +19,10 @@ from rtpproxy_tw.control.dispatcher import Dispatcher
 from rtpproxy_tw.control.locals import LocalChooser
 from rtpproxy_tw.control.negotiation import Negotiator
 from rtpproxy_tw.errors import RecordingRefused
-from rtpproxy_tw.interfaces import INotifier, IRecorders, ISessionObserver
+from rtpproxy_tw.interfaces import IFastPath, INotifier, IRecorders, ISessionObserver
 from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media.fastpath import NullFastPath, Offloader
+from rtpproxy_tw.media.kernel.path import KernelPath
 from rtpproxy_tw.media.player import Players
 from rtpproxy_tw.media.ports import AscendingPool
 from rtpproxy_tw.media.processing import Processing
@@ -207,6 +209,7 @@ class Bench:
         asymmetric: bool = False,
         send_twice: bool = False,
         prompts: Sequence[str] = (),
+        kernel: KernelPath | None = None,
         **limits: float,
     ) -> None:
         self.clock = Clock()
@@ -215,10 +218,21 @@ class Bench:
         self.observer = MemoryObserver()
         self.notifier = FakeNotifier(notify)
         self.recorders = FakeRecorders(recording)
-        self.relay = Relay(self.clock.seconds, self.totals, send_twice=send_twice)
+        self.fast_path: IFastPath = NullFastPath()
+        if kernel is not None:
+            self.fast_path = Offloader(
+                path=kernel, now=self.clock.seconds, totals=self.totals, tos=0xB8
+            )
+        self.relay = Relay(
+            self.clock.seconds, self.totals, fast_path=self.fast_path, send_twice=send_twice
+        )
         self.pools = {family: AscendingPool(low, high) for family in (2, 10)}
         self.plane = UserspacePlane(
-            listen=self.host.listen, pools=self.pools, relay=self.relay, tos=0xB8
+            listen=self.host.listen,
+            pools=self.pools,
+            relay=self.relay,
+            tos=0xB8,
+            fast_path=self.fast_path,
         )
         self.processing = Processing(self.notifier, self.totals, self.clock.seconds)
         self.reader = FakeReader()
