@@ -9,7 +9,7 @@ import pytest
 
 from rtpproxy_tw.media.kernel import bpf_syscall as bpf
 from rtpproxy_tw.media.kernel import capabilities
-from rtpproxy_tw.media.kernel.check import check
+from rtpproxy_tw.media.kernel.check import check, main
 from tests.kernel.network import Namespace, require_namespaces
 from tests.kernel.privileges import EVERY_NEEDED, in_thread
 from tests.kernel.programs import counting
@@ -65,3 +65,14 @@ def test_without_privileges_the_verdict_names_them() -> None:
         assert "CAP_BPF" in verdict.remedy
 
     in_thread(work)
+
+
+def test_the_verdict_can_be_had_from_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    require_namespaces()
+    namespace = Namespace("check")
+    try:
+        with namespace:
+            assert main() == 0
+    finally:
+        namespace.delete()
+    assert "works here" in capsys.readouterr().out

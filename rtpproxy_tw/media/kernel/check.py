@@ -12,6 +12,7 @@ import platform
 import select
 import socket
 import struct
+import sys
 from dataclasses import dataclass
 
 from twisted.internet.task import Clock
@@ -155,3 +156,14 @@ def _hear(wanted: socket.socket, other: socket.socket) -> tuple[bytes, Address] 
         return None
     datagram, source = wanted.recvfrom(2048)
     return datagram, source[:2]
+
+
+def main() -> int:
+    """``python -m rtpproxy_tw.media.kernel.check``: prints the verdict; 0 where it works."""
+    verdict = check()
+    print(verdict)
+    return 0 if verdict.works else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
