@@ -52,12 +52,12 @@ class StreamProtocol(DatagramProtocol):
     noisy = False
 
     def __init__(self, stream: Stream, relay: Relay) -> None:
-        self._stream = stream
+        self.stream = stream
         self._received = relay.received
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """One packet from ``addr``."""
-        self._received(self._stream, datagram, addr)
+        self._received(self.stream, datagram, addr)
 
 
 @implementer(IMediaPlane)
