@@ -16,10 +16,21 @@ import pytest
 
 from rtpproxy_tw.media.kernel import attach, capabilities, rtnetlink
 from rtpproxy_tw.media.kernel import bpf_syscall as bpf
+from rtpproxy_tw.media.kernel.check import check
 from rtpproxy_tw.media.kernel.ebpf import EbpfPath
 from rtpproxy_tw.media.kernel.path import Unavailable
 from tests.kernel.frames import Datagram, rtp
-from tests.kernel.network import CALLEE, CALLEE_SIDE, CALLER, Peer, Pump, network, until
+from tests.kernel.network import (
+    CALLEE,
+    CALLEE_SIDE,
+    CALLER,
+    Namespace,
+    Peer,
+    Pump,
+    network,
+    require_namespaces,
+    until,
+)
 from tests.kernel.privileges import EVERY_NEEDED, in_thread
 from tests.kernel.programs import counting
 from tests.kernel.relaying import PARTY, PORT, Relaying, flow_of, relaying
@@ -284,6 +295,7 @@ def test_a_program_that_was_there_first_decides_first() -> None:
 CRASH = """
 import os, sys
 sys.path.insert(0, {root!r})
+from rtpproxy_tw.media.kernel.check import check
 from rtpproxy_tw.media.kernel.ebpf import EbpfPath
 from rtpproxy_tw.media.kernel.path import Flow
 from tests.kernel.network import Pump
@@ -374,6 +386,23 @@ def test_without_privileges_it_says_so_and_what_would_help() -> None:
         path.stop()
 
     in_thread(work)
+
+
+def test_two_capabilities_are_enough() -> None:
+    """Without CAP_PERFMON the verifier is stricter."""
+    require_namespaces()
+    namespace = Namespace("few")
+    others = set(range(41)) - {capabilities.BPF, capabilities.NET_ADMIN}
+
+    def work() -> None:
+        capabilities.give_up(*others)
+        verdict = check()
+        assert verdict.works, str(verdict)
+
+    try:
+        in_thread(work, namespace)
+    finally:
+        namespace.delete()
 
 
 def test_capabilities_can_be_given_up_once_it_runs(relay: Relaying) -> None:

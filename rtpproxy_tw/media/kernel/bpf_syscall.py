@@ -139,12 +139,13 @@ def load(kind: int, code: bytes, name: str, licence: str) -> int:
     except OSError as error:
         if error.errno in (errno.EPERM, errno.ENOSYS):
             raise
+        number = error.errno or 0
     messages = ctypes.create_string_buffer(MESSAGES)
     try:
         return attempt(messages)
-    except OSError as error:
+    except OSError:
         said = messages.value.decode(errors="replace").strip().splitlines()[-3:]
-        raise OSError(error.errno, " / ".join([os.strerror(error.errno or 0), *said])) from None
+        raise OSError(number, " / ".join([os.strerror(number), *said])) from None
 
 
 def attach(program: int, device: int, where: int = TCX_INGRESS) -> int:

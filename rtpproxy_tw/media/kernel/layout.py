@@ -28,7 +28,7 @@ KEY = Struct("<16s2sH")
 
 COUNTERS = Struct("<13Q3Q")
 DESCRIPTION = Struct("<20s16s16s16s16sIIII2s2s2sHHHBB2x12x")
-RTP = Struct("<4q5QII4QQII10IIII12x")
+RTP = Struct("<4q5QII4QQII10III16x")
 
 SLOT_SIZE = COUNTERS.size + DESCRIPTION.size + RTP.size
 DESCRIPTION_AT = COUNTERS.size
@@ -131,7 +131,7 @@ def pack_description(
 
 def pack_rtp(state: RtpState) -> bytes:
     """Statistics for the program to go on from."""
-    recent = state.recent[-RECENT:]
+    recent = state.recent[-RECENT:][::-1]
     return RTP.pack(
         state.earlier,
         state.offset,
@@ -154,7 +154,6 @@ def pack_rtp(state: RtpState) -> bytes:
         state.clock_rate,
         *recent,
         *(0,) * (RECENT - len(recent)),
-        len(recent) % RECENT,
         len(recent),
         state.source_samples,
     )
@@ -164,9 +163,8 @@ def unpack_rtp(slot: bytes) -> RtpState:
     """The statistics in a whole slot."""
     words = RTP.unpack_from(slot, RTP_AT)
     ssrc, payload_type = words[9:11]
-    recent, (following, count, samples) = words[18:28], words[28:31]
+    recent, (count, samples) = words[18:28], words[28:30]
     known = payload_type != NO_PAYLOAD_TYPE
-    turned = recent[following:] + recent[:following] if count == RECENT else recent[:count]
     return RtpState(
         received=words[5],
         duplicates=words[6],
@@ -187,7 +185,7 @@ def unpack_rtp(slot: bytes) -> RtpState:
         clock_rate=words[17],
         ticks=words[15],
         timestamp=words[16],
-        recent=turned,
+        recent=recent[:count][::-1],
     )
 
 

@@ -43,7 +43,7 @@ def explain(error: OSError) -> Unavailable:
         return Unavailable(
             "This kernel has no bpf system call.", "It must be built with CONFIG_BPF_SYSCALL."
         )
-    if error.errno in (errno.EPERM, errno.EACCES):
+    if error.errno == errno.EPERM:
         if capabilities.has_needed():
             return Unavailable(
                 "The kernel refuses bpf although the process has the capabilities:"
