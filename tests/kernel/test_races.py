@@ -57,7 +57,8 @@ def test_final_counters_are_final(bench: Bench) -> None:
         final = bench.table.remove(slot)
         start = slot * layout.SLOT_SIZE
         now = bench.table._memory[start : start + layout.SLOT_SIZE]
-        assert now == final
+        # A packet that had found the slot before may still look in: it only shows as busy.
+        assert now[16:] == final[16:]
         sample = layout.unpack_sample(final)
         assert sample.rtp.received + sample.rtp.duplicates == sample.packets
         counted += sample.packets
