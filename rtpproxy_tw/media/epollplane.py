@@ -1,0 +1,104 @@
+"""The media plane of hosts with epoll: the plain one's ports in a set of their own.
+
+Opening, closing and the seam are those of :class:`UserspacePlane`; only the sockets differ.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Mapping
+
+from twisted.internet.interfaces import IReactorFDSet
+from twisted.internet.protocol import DatagramProtocol
+
+from rtpproxy_tw.interfaces import IFastPath
+from rtpproxy_tw.media.mediaset import MediaSet
+from rtpproxy_tw.media.mediasocket import MediaSocket
+from rtpproxy_tw.media.ports import PortPool
+from rtpproxy_tw.media.relay import Relay
+from rtpproxy_tw.media.streamsocket import Circle, StreamSocket
+from rtpproxy_tw.media.udpport import bind_media
+from rtpproxy_tw.media.userspace import StreamProtocol, UserspacePlane
+from rtpproxy_tw.session import Leg, Session
+from rtpproxy_tw.statistics import Totals
+
+WATCH_EVERY = 0.05
+"""Seconds between two looks for silent parties."""
+
+SHARES = 5
+"""So many looks until all connected ports have been looked at."""
+
+
+def is_available() -> bool:
+    """Whether this host has epoll."""
+    return hasattr(select, "epoll")
+
+
+class EpollPlane(UserspacePlane):
+    """See IMediaPlane.
+
+    ``now`` gives monotonic seconds. ``connecting``: settled ports on a concrete address are
+    connected to their party; ``quickening``: settled streams skip what is known not to apply.
+    """
+
+    def __init__(
+        self,
+        *,
+        reactor: IReactorFDSet,
+        now: Callable[[], float],
+        pools: Mapping[int, PortPool],
+        relay: Relay,
+        totals: Totals,
+        tos: int,
+        fast_path: IFastPath | None = None,
+        quickening: bool = True,
+        connecting: bool = False,
+    ) -> None:
+        super().__init__(listen=self._bound, pools=pools, relay=relay, tos=tos, fast_path=fast_path)
+        self.media = MediaSet(reactor)
+        self._circle = Circle(
+            media=self.media,
+            relay=relay,
+            totals=totals,
+            now=now,
+            quickening=quickening,
+            connecting=connecting,
+        )
+        self._to_watch: list[StreamSocket] = []
+        self._share = 0
+
+    def close(self, leg: Leg) -> None:
+        """See IMediaPlane."""
+        self._slow_down(leg.session)
+        super().close(leg)
+
+    def release(self, session: Session) -> None:
+        """See IMediaPlane."""
+        super().release(session)
+        self._slow_down(session)
+
+    def watch(self) -> None:
+        """To be called every WATCH_EVERY seconds: looks at a share of the connected ports."""
+        if not self._to_watch:
+            self._to_watch = list(self._circle.connected)
+            self._share = -(-len(self._to_watch) // SHARES)
+        now = self._circle.now()
+        for port in self._to_watch[: self._share]:
+            port.loosen_if_silent(now)
+        del self._to_watch[: self._share]
+
+    def _bound(self, protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaSocket:
+        sock = bind_media(host, port, tos)
+        try:
+            if isinstance(protocol, StreamProtocol):
+                return StreamSocket(self._circle, sock, protocol.stream)
+            return MediaSocket(self.media, sock)
+        except OSError:
+            sock.close()
+            raise
+
+    def _slow_down(self, session: Session) -> None:
+        for leg in session.legs:
+            sender = leg.rtp.sender
+            if isinstance(sender, StreamSocket):
+                sender.slow_down()

@@ -1,0 +1,109 @@
+"""A port of the epoll plane that sends; what arrives there is thrown away. Streams have more."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+
+from twisted.logger import Logger
+
+from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.media.mediaset import MediaSet
+from rtpproxy_tw.media.udpport import BUDGET, LONGEST, mark
+
+BUFFER = bytearray(LONGEST)
+"""Of all ports: a datagram has left before the next one is received."""
+
+_UNSPECIFIED = bytes(16)
+"""A ``sockaddr`` of the family AF_UNSPEC."""
+
+
+def disconnect(sock: socket.socket) -> None:
+    """Let a connected UDP socket receive from everybody again (connect(2)). Raises OSError.
+
+    It stays bound. Python's own ``connect`` takes addresses of the socket's family only.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+class MediaSocket:
+    """A bound, non-blocking UDP socket in ``media``.
+
+    ``send_errors`` counts what the kernel refused to send.
+    """
+
+    _log = Logger()
+
+    __slots__ = ("_fd", "_media", "_receive_from", "send_errors", "socket")
+
+    def __init__(self, media: MediaSet, sock: socket.socket) -> None:
+        self.socket = sock
+        self.send_errors = 0
+        self._media = media
+        self._fd = sock.fileno()
+        # Looked up once, as that costs a packet as much as some of its statistics.
+        self._receive_from = sock.recvfrom_into
+        media.add(self._fd, self._read)
+
+    def send(self, datagram: bytes | memoryview, to: Address) -> bool:
+        """Send; False, and counted, where the kernel refuses."""
+        try:
+            self.socket.sendto(datagram, to)
+        except ConnectionError:
+            # What became of an earlier packet (ICMP), told in place of sending this one.
+            return self._send_again(datagram, to)
+        except (OSError, OverflowError):
+            self.send_errors += 1
+            return False
+        return True
+
+    def pending(self) -> bool:
+        """Whether a datagram that has arrived waits to be read."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return False
+        return True
+
+    def drain(self) -> None:
+        """Have what waits handled now, as far as one turn goes."""
+        for _ in range(BUDGET):
+            if not self._take():
+                return
+
+    def mark(self, tos: int) -> None:
+        """Change the TOS of what is sent from now on."""
+        try:
+            mark(self.socket, tos)
+        except OSError as error:
+            self._log.warn("cannot set TOS {tos}: {error}", tos=tos, error=error)
+
+    def stopListening(self) -> None:
+        """Close at once, so that the only pair of a small range can be had again. Idempotent."""
+        if self._fd >= 0:
+            self._media.remove(self._fd)
+            self._fd = -1
+            self.socket.close()
+
+    def _read(self) -> None:
+        self._take()
+
+    def _take(self) -> bool:
+        """Receive one datagram; False where there is none."""
+        try:
+            self._receive_from(BUFFER)
+        except OSError:
+            return False
+        return True
+
+    def _send_again(self, datagram: bytes | memoryview, to: Address) -> bool:
+        try:
+            self.socket.sendto(datagram, to)
+        except OSError:
+            self.send_errors += 1
+            return False
+        return True
