@@ -1,9 +1,9 @@
 """What knowing why costs: the look at every call once a second, against relaying those calls.
 
-``python -m bench.quality [CALLS]``. All in memory, by the processor's clock: sockets would only make
-relaying dearer. The calls speak as phones do, 50 packets a second from each side, one packet in a
-hundred lost, a sender report of each party every 5 s. What is compared is one second of relaying
-all of them with one round of looking at all of them, in which each is judged too.
+``python -m bench.quality [CALLS]``. All in memory, by the processor's clock: sockets would only
+make relaying dearer. The calls speak as phones do: 50 packets a second from each side, one packet
+in a hundred lost, a sender report of each party every 5 s. What is compared is one second of
+relaying all of them with one round of looking at all of them, in which each is judged too.
 """
 
 from __future__ import annotations

@@ -72,14 +72,17 @@ class Bursts:
     def judge(self, arrived: int, count: int) -> None:
         """``count`` packets, the oldest one the highest bit of ``arrived``: set where it came."""
         self.packets += count
-        if arrived == (1 << count) - 1:
-            self._arrivals(count)
-            return
-        for place in range(count - 1, -1, -1):
-            if arrived >> place & 1:
-                self._arrivals(1)
-            else:
-                self._loss()
+        left = count
+        missing = ~arrived & (1 << count) - 1
+        while missing:
+            place = missing.bit_length() - 1
+            if left - 1 - place:
+                self._arrivals(left - 1 - place)
+            self._loss()
+            left = place
+            missing ^= 1 << place
+        if left:
+            self._arrivals(left)
 
     def _arrivals(self, count: int) -> None:
         self._gap_packets += count

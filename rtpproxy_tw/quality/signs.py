@@ -70,13 +70,21 @@ def ports_of(leg: Leg) -> tuple[Address, ...]:
     return tuple((host, port) for host in hosts)
 
 
+def _is_at(address: Address | None, leg: Leg) -> bool:
+    """Whether ``address`` is the leg's own RTP address."""
+    return address is not None and address[1] == port_of(leg) and address in ports_of(leg)
+
+
 def looped(leg: Leg) -> bool:
     """Whether what is meant for the party is sent to this relay."""
-    if leg.rtp.looped:
+    stream = leg.rtp
+    if stream.looped:
         return True
-    latch = leg.rtp.latch
-    own = ports_of(leg) + ports_of(leg.opposite)
-    return latch.remote in own or (latch.signalled in own and not heard(leg.rtp))
+    latch, other = stream.latch, leg.opposite
+    if _is_at(latch.remote, leg) or _is_at(latch.remote, other):
+        return True
+    given = latch.signalled
+    return (_is_at(given, leg) or _is_at(given, other)) and not heard(stream)
 
 
 def strayed(leg: Leg, now: float | None = None) -> Address | None:

@@ -21,7 +21,7 @@ from rtpproxy_tw.quality.verdict import assess, code_of
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.session import Ending, Leg, Session
 
-SLICE = 50
+SLICE = 25
 """Sessions looked at in one go: a fraction of a millisecond."""
 
 ROUND = 0.8
