@@ -153,7 +153,7 @@ def test_a_socket_that_cannot_be_had_ends_the_process_with_a_sentence(
     stage: Stage, pid_file: Path, error: Exception, sentence: str
 ) -> None:
     stage.relay.ready.errback(error)
-    assert stage.calls == ["start", f"failed: {sentence}", "stop"]
+    assert stage.calls == ["start", "stop", f"failed: {sentence}"]
     assert stage.process.status == 1
     assert not pid_file.exists()
 
@@ -162,7 +162,7 @@ def test_a_relay_that_does_not_start_ends_the_process(pid_file: Path) -> None:
     stage = Stage(settings(f"-f -s /nowhere -p {pid_file}"))
     stage.relay.failure = ConfigError("no")
     stage.process.start()
-    assert stage.calls == ["start", "failed: no", "stop"]
+    assert stage.calls == ["start", "stop", "failed: no"]
     assert stage.process.status == 1
 
 
@@ -182,8 +182,8 @@ def test_a_pid_file_that_cannot_be_had_is_found_out_before_the_relay_starts(
     stage = Stage(settings(f"-f -s /nowhere -p {pid_file}"))
     stage.process.start()
     assert stage.calls == [
-        f"failed: -p/--pid-file {pid_file}: is not a regular file",
         "stop",
+        f"failed: -p/--pid-file {pid_file}: is not a regular file",
     ]
     assert pid_file.is_fifo()
 

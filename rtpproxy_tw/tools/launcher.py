@@ -92,6 +92,8 @@ class Process:
         self._pid_file = PidFile(settings.pid_file, named=settings.pid_file_named)
         self._stopping = False
         self._draining = False
+        self._outcome = "it was ended before it was ready"
+        """What whoever waits is told, when all is cleaned up, of a start that failed."""
 
     def start(self) -> None:
         """Start the relay; to be called when the reactor runs."""
@@ -157,7 +159,7 @@ class Process:
         if not isinstance(failure.value, (ConfigError, CannotListenError)):
             self._log.failure("the relay could not be started", failure)
         self._log.critical("not started: {sentence}", sentence=sentence)
-        self._starter.failed(sentence)
+        self._outcome = sentence
         self.status = 1
         self._end()
 
@@ -186,7 +188,7 @@ class Process:
 
     def _ended(self, result: object) -> None:
         self._pid_file.remove()
-        self._starter.failed("it was ended before it was ready")
+        self._starter.failed(self._outcome)
         self._log.info("ended")
 
 
