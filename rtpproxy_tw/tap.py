@@ -14,7 +14,6 @@ from typing import Any
 from twisted.application.internet import TimerService
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -31,18 +30,16 @@ from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.control_sockets import ControlSockets
 from rtpproxy_tw.errors import AddressUnusable, ConfigError
 from rtpproxy_tw.insight import Around, Insight
-from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.latch import latch_factory
 from rtpproxy_tw.media.carrier import Carrier, choose
+from rtpproxy_tw.media.epollplane import WATCH_EVERY, EpollPlane
 from rtpproxy_tw.media.player import Players
-from rtpproxy_tw.media.ports import AscendingPool, PortPool, ShuffledPool
 from rtpproxy_tw.media.processing import Processing
 from rtpproxy_tw.media.prompt_files import PromptDirectories
 from rtpproxy_tw.media.prompts import Prompts, ThreadReader
-from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.routes import local_for
-from rtpproxy_tw.media.udpport import MediaPort, bind_media
 from rtpproxy_tw.media.userspace import UserspacePlane
+from rtpproxy_tw.planes import make_plane
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.spool import Writer
 from rtpproxy_tw.registry import SessionRegistry
@@ -206,7 +203,7 @@ def _assemble(
 ) -> RelayService:
     writer = Writer()
     notifier = Notifier(reactor=reactor, allowed=settings.notify)
-    plane = _plane(settings, reactor, totals, carrier.path)
+    plane = make_plane(settings, reactor, totals, carrier.path)
     processing = Processing(notifier, totals, reactor.seconds)
     reader = ThreadReader(reactor)
     players = Players(
@@ -302,6 +299,7 @@ def _assemble(
         _every(1.0, reactor, writer.flush),
         _every(1.0, reactor, plane.refresh_all),
         Sampling(sampler, registry, reactor),
+        *_watching(plane, reactor),
         IcmpListener(reactor, sampler.unreachable),
         *insight.services,
         Sessions(registry),
@@ -387,26 +385,11 @@ def _local_for(host: str) -> str:
     return local
 
 
-def _plane(
-    settings: Settings, reactor: Any, totals: Totals, fast_path: IFastPath
-) -> UserspacePlane:
-    def listen(protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaPort:
-        made = MediaPort(bind_media(host, port, tos), protocol, reactor)
-        made.startListening()
-        return made
-
-    def pool() -> PortPool:
-        if settings.sequential:
-            return AscendingPool(settings.min_port, settings.max_port)
-        return ShuffledPool(settings.min_port, settings.max_port, secrets.randbelow)
-
-    return UserspacePlane(
-        listen=listen,
-        pools={family: pool() for family in (socket.AF_INET, socket.AF_INET6)},
-        relay=Relay(reactor.seconds, totals, fast_path=fast_path, send_twice=settings.send_twice),
-        fast_path=fast_path,
-        tos=settings.tos,
-    )
+def _watching(plane: UserspacePlane, reactor: Any) -> list[IService]:
+    """What lets ``plane`` notice parties that fell silent, where it cares."""
+    if isinstance(plane, EpollPlane):
+        return [_every(WATCH_EVERY, reactor, plane.watch)]
+    return []
 
 
 def _announce(settings: Settings) -> None:

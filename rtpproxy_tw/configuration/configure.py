@@ -157,6 +157,7 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         prompt_dirs=tuple(path("prompt_dir", text) for text in chosen.texts("prompt_dir")),
         **_insight(chosen, host),
         fast_path=chosen.word("fast_path", "auto"),
+        media_plane=chosen.word("media_plane", "auto"),
         latching=chosen.word("latching", "strict"),
         asymmetric=chosen.flag("force_asymmetric") or not symmetric,
         overload_protection=chosen.flag("overload_prot"),

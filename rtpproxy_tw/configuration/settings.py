@@ -22,6 +22,7 @@ _RESOURCES = {
 
 LATCHINGS = ("strict", "rtpproxy")
 FAST_PATHS = ("auto", "ebpf", "none")
+MEDIA_PLANES = ("auto", "epoll", "plain")
 SCHEDULERS = ("fifo", "rr")
 LOG_LEVELS = ("DBUG", "INFO", "WARN", "ERR", "CRIT")
 LOG_FORMATS = ("text", "json", "journald")
@@ -125,6 +126,7 @@ class Settings:
     trace: int = 0
     log_format: str = "text"
     fast_path: str = "auto"
+    media_plane: str = "auto"
     latching: str = "strict"
     asymmetric: bool = False
     overload_protection: bool = False
@@ -149,6 +151,7 @@ class Settings:
         for name in BOUNDS:
             _check_bounds(name, getattr(self, name))
         _check_choice("fast_path", self.fast_path, FAST_PATHS)
+        _check_choice("media_plane", self.media_plane, MEDIA_PLANES)
         _check_choice("latching", self.latching, LATCHINGS)
         _check_choice("log_format", self.log_format, LOG_FORMATS)
         _check_choice("log", self.log_level, LOG_LEVELS)

@@ -96,6 +96,7 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         ),
         Switch("latching", "", _TEXT, "POLICY", "whose source is believed: strict or rtpproxy"),
         Switch("fast_path", "", _TEXT, "PATH", "relay in the kernel: auto, ebpf or none"),
+        Switch("media_plane", "", _TEXT, "PLANE", "what reads media sockets: auto, epoll, plain"),
     ),
     "Sessions": (
         Switch("ttl", "T", _NUMBER, "SEC", "silence that ends a session (60)"),

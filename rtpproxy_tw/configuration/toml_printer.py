@@ -45,6 +45,7 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "force_asymmetric", settings.asymmetric and not addresses.bridging
     yield "latching", settings.latching
     yield "fast_path", settings.fast_path
+    yield "media_plane", settings.media_plane
     yield "ttl", settings.ttl
     yield "setup_ttl", settings.setup_ttl
     yield "independent_ttl", settings.independent_ttl
