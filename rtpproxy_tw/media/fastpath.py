@@ -9,8 +9,9 @@ added to the counters of the streams as differences, so that nobody need know wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from math import inf
+from operator import attrgetter
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -27,10 +28,15 @@ RETRY = 1.0
 AFTER_RECALL = 0.1
 """Seconds after a packet crossed with its own promotion."""
 
-UNFIT = 30.0
-"""Seconds for a stream whose packets the path leaves to the socket: fragments, IP options."""
+UNFIT = 5.0
+"""Seconds for a stream whose packets the path leaves to the socket: fragments, IP options. Short,
+because it also happens by chance, when two processors meet in one flow."""
 
 NANO = 1e-9
+
+_FIELDS = tuple(field.name for field in fields(RtpState))
+_values = attrgetter(*_FIELDS)
+"""dataclasses.asdict copies in depth, which costs ten times as much."""
 
 WINDOW = (1 << 64) - 1
 """The path remembers so many sequence numbers."""
@@ -68,6 +74,8 @@ class Carried:
     octets: int = 0
     refused: int = 0
     failed: int = 0
+    glance: tuple[int, ...] = ()
+    """What the path last told at a glance."""
 
 
 @implementer(IFastPath)
@@ -134,7 +142,7 @@ class Offloader:
         for leg in session.legs:
             for stream in leg.streams:
                 carried = self._by_stream.get(stream)
-                if carried is not None:
+                if carried is not None and self._moved(carried):
                     self._add(carried, self._path.sample(carried.flow))
 
     def refresh_all(self) -> None:
@@ -143,6 +151,13 @@ class Offloader:
             carried = self._carried.get(flow)
             if carried is not None and packets != carried.packets:
                 self._add_traffic(carried, packets, octets, last_ns)
+
+    def _moved(self, carried: Carried) -> bool:
+        """Whether the path has counted anything that is not in our counters, at a glance."""
+        counts = self._path.glance(carried.flow)
+        moved = counts != carried.glance
+        carried.glance = counts
+        return moved
 
     def _fit(self, stream: Stream) -> bool:
         return stream.latch.settled and stream.latch.remote is not None and stream.plain
@@ -170,6 +185,7 @@ class Offloader:
             return False
         carried = Carried(stream, flow)
         self._carried[flow] = self._by_stream[stream] = carried
+        self._note(stream, "is carried by the kernel")
         return True
 
     def _drop(self, stream: Stream, again_at: float) -> None:
@@ -184,6 +200,7 @@ class Offloader:
         if carried is None:
             return None
         del self._carried[carried.flow]
+        self._note(stream, "passes through the relay itself")
         final = self._path.remove(carried.flow)
         self._add(carried, final)
         return final
@@ -192,6 +209,10 @@ class Offloader:
         carried = self._carried.get(flow)
         if carried is not None:
             self._drop(carried.stream, self._now() + RETRY)
+
+    def _note(self, stream: Stream, text: str) -> None:
+        what = f"{stream.leg.side.value}: {stream.component.name} {text}"
+        stream.leg.session.timeline.add(self._now(), "path", what)
 
     def _add(self, carried: Carried, sample: Sample) -> None:
         stream, totals = carried.stream, self._totals
@@ -206,7 +227,7 @@ class Offloader:
         if stream.component is Component.RTP and sample.packets:
             if stream.analyzer is None:
                 stream.analyzer = Analyzer()
-            stream.analyzer.resume(asdict(sample.rtp))
+            stream.analyzer.resume(dict(zip(_FIELDS, _values(sample.rtp), strict=True)))
 
     def _add_traffic(self, carried: Carried, packets: int, octets: int, last_ns: int) -> None:
         fresh = packets - carried.packets

@@ -86,6 +86,13 @@ class PathContract(ABC):
         assert samples[one].last_ns == rig.path.sample(one).last_ns > 0
         assert samples[other] == (0, 0, 0)
 
+    def test_a_glance_tells_whether_anything_was_counted(self, rig: Rig) -> None:
+        id = rig.add()
+        before = rig.path.glance(id)
+        assert rig.path.glance(id) == before
+        rig.deliver(rtp(1))
+        assert rig.path.glance(id) != before
+
     def test_a_name_is_never_used_again(self, rig: Rig) -> None:
         ids = []
         for _ in range(3 * CAPACITY):

@@ -205,6 +205,11 @@ class FakePath:
         """See KernelPath."""
         return self._flows[id].told()
 
+    def glance(self, id: FlowId) -> tuple[int, ...]:
+        """See KernelPath."""
+        sample = self._flows[id].sample
+        return sample.packets, sample.failed, sample.refused
+
     def samples(self) -> Mapping[FlowId, Traffic]:
         """See KernelPath."""
         return {

@@ -278,6 +278,11 @@ class EbpfPath:
         carried = self._flows[id]
         return carried.final or layout.unpack_sample(self._table.read(carried.slot))
 
+    def glance(self, id: FlowId) -> tuple[int, ...]:
+        """See KernelPath."""
+        carried = self._flows[id]
+        return () if carried.final is not None else self._table.glance(carried.slot)
+
     def samples(self) -> Mapping[FlowId, Traffic]:
         """See KernelPath."""
         traffic = self._table.traffic

@@ -177,6 +177,9 @@ class KernelPath(Protocol):
     def sample(self, id: FlowId) -> Sample:
         """The counters now."""
 
+    def glance(self, id: FlowId) -> tuple[int, ...]:
+        """Numbers that differ from an earlier glance when any counter moved; the cheapest look."""
+
     def samples(self) -> Mapping[FlowId, Traffic]:
         """What every flow carried, cheaply enough to be asked every second."""
 

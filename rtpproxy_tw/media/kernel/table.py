@@ -117,6 +117,15 @@ class Table:
         """The three counters that every packet moves."""
         return _make(Traffic, _traffic(self._memory, slot * layout.SLOT_SIZE))
 
+    def glance(self, slot: int) -> tuple[int, int, int]:
+        """What was relayed, what failed and what was refused."""
+        words, base = self._words, slot * _WORDS
+        return (
+            words[base + layout.PACKETS],
+            words[base + layout.FAILED],
+            words[base + layout.REFUSED],
+        )
+
     def slots(self) -> tuple[int, ...]:
         """Those in use."""
         return tuple(self._locals)
