@@ -105,7 +105,7 @@ def _fallen_silent(leg: Leg, now: float) -> str:
 
 
 def _speaking(leg: Leg, now: float) -> str:
-    if signs.impersonated(leg) and signs.strayed(leg, now):
+    if signs.impersonated(leg):
         return "crossed-ports"
     if signs.unreachable(leg, now):
         return "icmp-unreachable"

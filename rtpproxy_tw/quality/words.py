@@ -172,6 +172,12 @@ def _crossed(leg: Leg, now: float) -> Said:
             "the party adds one to the port it was told, or the SIP proxy gave it the wrong one",
         )
     other = leg.opposite
+    if signs.strayed(leg) is None:
+        return (
+            f"{_silence(leg, now)}; what arrives there is the media of the {_party(other)}",
+            "one port was told to both parties: the SIP proxy put the reply to one party's command"
+            " into both SDPs, or into none",
+        )
     return (
         f"{_silence(leg, now)}; its media arrives on the port for the {_party(other)},"
         f" {_here(other)}",

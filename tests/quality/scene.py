@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextvars import ContextVar
 
 from twisted.internet.task import Clock
 
@@ -21,6 +22,9 @@ STRANGER: Address = ("192.0.2.66", 7000)
 
 FRAMES = 50
 """Packets a second."""
+
+POLICY = ContextVar("POLICY", default="strict")
+"""The latching policy of scenes that are made."""
 
 
 class Sink:
@@ -91,7 +95,7 @@ class Scene:
         self.clock = Clock()
         self.clock.advance(100.0)
         self.relay = Relay(self.clock.seconds, Totals())
-        self.session = new_session(SessionKey("c", "f"), 100.0, 60.0, latch_factory("strict"))
+        self.session = new_session(SessionKey("c", "f"), 100.0, 60.0, latch_factory(POLICY.get()))
         for leg, port in ((self.session.callee, 20110), (self.session.caller, 20112)):
             leg.local, leg.port = LocalAddress(RELAY, advertised), port
             for stream in leg.streams:

@@ -9,7 +9,7 @@ import pytest
 
 from rtpproxy_tw.quality.verdict import CODES, LegVerdict, assess
 from rtpproxy_tw.quality.words import SENTENCES
-from tests.quality.scene import CALLEE, CALLER, RELAY, STRANGER, Scene, rtp
+from tests.quality.scene import CALLEE, CALLER, POLICY, RELAY, STRANGER, Scene, rtp
 
 
 def healthy() -> Scene:
@@ -458,6 +458,30 @@ def test_the_end_of_a_call_does_not_change_what_is_said_of_it(
     scene.end()
     assert [(verdict.code, verdict.sentence) for verdict in scene.verdicts()] == before
     assert scene.kinds()[-1] == "end"
+
+
+BELIEVED_BY_RTPPROXY: dict[Callable[[], Scene], tuple[str, str]] = {
+    other_host: ("ok", "ok"),
+    closed_port_and_media_from_elsewhere: ("ok", "ok"),
+    one_port_for_both: ("crossed-ports", "crossed-ports"),
+}
+"""What differs where the first packet is good enough."""
+
+
+@pytest.mark.parametrize("scenario, caller, callee", TABLE, ids=[r[0].__name__ for r in TABLE])
+def test_the_other_latching_policy_is_explained_as_well(
+    scenario: Callable[[], Scene], caller: str, callee: str
+) -> None:
+    """It believes strangers, and says so in the evidence."""
+    token = POLICY.set("rtpproxy")
+    try:
+        scene = scenario()
+    finally:
+        POLICY.reset(token)
+    assert scene.codes() == BELIEVED_BY_RTPPROXY.get(scenario, (caller, callee))
+    if scenario is other_host:
+        told = "the SDP said 192.0.2.9:6000, media comes from 192.0.2.66:7000"
+        assert told in scene.verdicts()[1].evidence
 
 
 def says_nothing_arrived(verdict: LegVerdict) -> bool:
