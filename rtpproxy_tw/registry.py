@@ -14,6 +14,10 @@ from rtpproxy_tw.session import Ending, Leg, Session, Stream
 from rtpproxy_tw.statistics import Totals
 
 
+SLACK = 0.01
+"""Seconds by which a session may end late rather than have its timer set anew."""
+
+
 class TooManySessions(RelayError):
     """A configured limit of sessions is reached; the text says which."""
 
@@ -174,10 +178,14 @@ class SessionRegistry:
     def rearm(self, session: Session) -> None:
         """Something may have brought the end of ``session`` nearer."""
         timer = self._timers.get(session)
-        if timer is not None:
-            deadline = self._deadline(session)
-            if deadline < timer.getTime():
-                timer.reset(max(0.0, deadline - self._clock.seconds()))
+        if timer is None:
+            return
+        deadline = self._deadline(session)
+        if deadline < timer.getTime() - SLACK:
+            # Not reset(): to bring a call forward, Twisted searches all that are scheduled.
+            timer.cancel()
+            delay = max(0.0, deadline - self._clock.seconds())
+            self._timers[session] = self._clock.callLater(delay, self._check, session)
 
     def ttl_left(self, session: Session) -> int:
         """Whole seconds left to ``session``, as the original counts them down."""
