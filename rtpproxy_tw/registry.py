@@ -13,7 +13,6 @@ from rtpproxy_tw.interfaces import IMediaPlane, ISessionObserver
 from rtpproxy_tw.session import Ending, Leg, Session, Stream
 from rtpproxy_tw.statistics import Totals
 
-
 SLACK = 0.01
 """Seconds by which a session may end late rather than have its timer set anew."""
 
