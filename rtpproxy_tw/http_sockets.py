@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
@@ -62,6 +62,9 @@ class HttpSockets:
         if path is None:
             return []
         try:
+            folder = os.path.dirname(path)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise ConfigError(f"{folder} is not there, or not ours to write to")
             made = self._unix(path, SOCKET_MODE)
         except (ConfigError, OSError) as error:
             self._left_out(path, error)
@@ -84,13 +87,14 @@ class HttpSockets:
 
     def _unix(self, path: str, mode: int) -> Listener:
         claim_socket_path(path)
-        settings = self._settings
         site = BoundedSite(self._make(Guard(Reach.UNIX)), self._reactor)
         endpoint = ControlEndpoint(self._reactor, path, mode)
-        return Listener(
-            lambda: endpoint.listen(site),
-            lambda _: own_socket(path, settings.user, settings.group, mode),
-        )
+        return Listener(lambda: endpoint.listen(site), lambda _: self._own(path, mode))
+
+    def _own(self, path: str, mode: int) -> None:
+        own_socket(path, self._settings.user, self._settings.group, mode)
+        # Control sockets have a mode of their own only together with a group.
+        os.chmod(path, mode)
 
     def _tcp(self, text: str, endpoint: IStreamServerEndpoint, *, certified: bool) -> Listener:
         # Nobody gets in before it is known where the port can be reached from.
@@ -117,8 +121,8 @@ class _Closing(Listener):
             return super()._opened(port)
         except ConfigError:
             failure = Failure()
-            closed: Deferred[Any] = self.stopService()
-            return closed.addCallback(lambda _: failure)
+            self.stopService()  # not waited for: that it cannot be is to be known at once
+            return failure
 
 
 def taken_apart(text: str) -> Words:

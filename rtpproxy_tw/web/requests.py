@@ -26,6 +26,8 @@ _SENTENCE = b'{"error":{"code":"too-large","sentence":"a body may have 65536 oct
 class BoundedRequest(Request):
     """A request whose body is not kept beyond MAX_BODY."""
 
+    # Bodies are JSON here: a form is not to be read as one, nor as parameters.
+    _parsePOSTFormSubmission = False
     _octets = 0
     _refused = False
 

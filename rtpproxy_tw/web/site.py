@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from typing import Any
+from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -262,6 +263,7 @@ def _record(api: Api, call_id: str, request: Request) -> Answer:
 
 def _json_body(request: Request) -> dict[str, Any]:
     assert request.content is not None, "all of the request has come"
+    request.content.seek(0)  # older versions of Twisted have read forms already
     octets = request.content.read()
     if not octets:
         return {}
@@ -293,10 +295,11 @@ def _filter(request: Request) -> Filter:
 def _parameters(request: Request, *known: str) -> dict[str, str]:
     """The parameters of the query; an unknown one is more likely a typing error than nothing."""
     given = {}
-    for name, values in (request.args or {}).items():
-        key = name.decode("utf-8", "replace")
-        if key not in known:
+    query = request.uri.partition(b"?")[2].decode("latin-1")
+    fields = parse_qs(query, keep_blank_values=True, errors="surrogateescape")
+    for name, values in fields.items():
+        if name not in known:
             sentence = f"possible parameters: {', '.join(known)}" if known else "there are none"
             raise Refused(400, "unknown-parameter", sentence)
-        given[key] = identified(values[-1])
+        given[name] = values[-1]
     return given
