@@ -76,7 +76,7 @@ class Relayed:
 
     def hear(self, sock: socket.socket, pause: float = 0.2) -> list[bytes]:
         """All that comes until there is a pause."""
-        heard = []
+        heard: list[bytes] = []
         sock.settimeout(pause)
         while len(heard) < 1000:
             try:
