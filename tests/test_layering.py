@@ -49,6 +49,7 @@ PURE_PARTS = {
     "recording.codecs",
     "recording.names",
     "recording.pcm",
+    "recording.sources",
     "recording.placement",
     "recording.readback",
     "web.guard",

@@ -77,6 +77,11 @@ BY_LIBRARY = {
 
 CONTAINERS = tuple(dict.fromkeys((*PLAIN, *BY_LIBRARY)))
 
+_BIT_RATE = 32_000
+"""Of one channel, for encoders that leave something out: enough for all of a telephone's band."""
+
+_LOSSY = ("libmp3lame", "libopus")
+
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
@@ -166,6 +171,8 @@ def _feed(av: Any, container: Any, encoder: str, sound: Sound) -> None:
         rate = next((each for each in _OPUS_RATES if each >= rate), 48000)
     stream = container.add_stream(encoder, rate=rate)
     stream.layout = "stereo" if sound.channels == 2 else "mono"
+    if encoder in _LOSSY:
+        stream.bit_rate = _BIT_RATE * sound.channels
     frame = 2 * sound.channels
     for at in range(0, len(sound.samples), frame * sound.rate):
         part = sound.samples[at : at + frame * sound.rate]

@@ -129,13 +129,16 @@ class Decoding:
         # The package may be run from a source tree, and from any directory.
         tree = str(Path(rtpproxy_tw.__file__).parent.parent)
         path = os.pathsep.join(filter(None, (tree, os.environ.get("PYTHONPATH"))))
-        process = self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-        )
+        try:
+            process = self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        except OSError as error:
+            raise Undecodable(f"{codec.text}: no decoder could be started: {error}") from error
         assert process.stdout is not None
         assert process.stderr is not None
         with self._watched(process):
