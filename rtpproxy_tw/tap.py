@@ -234,6 +234,7 @@ def _assemble(
         clock=reactor,
         is_local=lambda host: local_for(host) == host,
         refresh=plane.refresh,
+        release=plane.release,
     )
     registry = SessionRegistry(
         clock=reactor,

@@ -31,6 +31,9 @@ FEWEST = 50
 SILENT = 5.0
 """Seconds without RTP after which a party counts as silent: DTX still sends now and then."""
 
+SUFFERING = 10
+"""Packets lost in a second, of the 50 that there usually are."""
+
 CHANGES_KEPT = 8
 """Of changes of source; what is older is only counted."""
 
@@ -58,11 +61,15 @@ class Monitor:
     """When the source changed, or the same stream came from a second source."""
     crossed: int = 0
     """Looks that found RTP on the RTCP port."""
+    suffering: bool = False
+    """Whether much was lost since the look before: it may come from where nobody listens."""
     code: str = ""
     """The verdict as of the last look, and since when it is so."""
     code_since: float = 0.0
     _interval: tuple[float, int, int, int, int] | None = None
     """When it began, and what had been sent, received, lost by bursts and by series then."""
+    _sent: int = 0
+    _received: int = 0
     _ssrc_changes: int = 0
     _payload_type: int | None = None
     _relatches: int = 0
@@ -155,6 +162,9 @@ class Monitor:
             self._stray_at = analyzer.stray_at
             if looks_like_rtcp(analyzer.stray):
                 self._hear_rtcp(leg, analyzer.stray, analyzer.stray_at)
+        sent, received = analyzer.sent - self._sent, analyzer.received - self._received
+        self._sent, self._received = analyzer.sent, analyzer.received
+        self.suffering = sent - received >= SUFFERING and received > 0
         if now - stream.last_heard > SILENT:
             if self.silent_since == inf:
                 self.silent_since = stream.last_heard

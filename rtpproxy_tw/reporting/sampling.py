@@ -33,7 +33,8 @@ class Sampler:
     """Looks at all ``sessions`` each time :meth:`tick` is called, once a second.
 
     ``is_local`` tells whether a numeric host is an address of this machine; ``refresh`` brings the
-    counters of a session up to date that another path than ours carries.
+    counters of a session up to date that another path than ours carries; ``release`` has every
+    packet of a session judged for a while, those of strangers too.
     """
 
     _log = Logger()
@@ -44,12 +45,14 @@ class Sampler:
         clock: IReactorTime,
         is_local: Callable[[str], bool],
         refresh: Callable[[Session], None] = lambda session: None,
+        release: Callable[[Session], None] = lambda session: None,
     ) -> None:
         self.sessions: Sequence[Session] | SessionRegistry = ()
         """What to look at; set later, as the registry is made with its observers."""
         self._clock = clock
         self._is_local = is_local
         self._refresh = refresh
+        self._release = release
         self._left: list[Session] = []
         self._pause = 0.0
         self._turn: IDelayedCall | None = None
@@ -150,6 +153,9 @@ class Sampler:
             if monitor is None:
                 monitor = leg.monitor = Monitor()
             monitor.look(leg, now)
+            if monitor.suffering and not leg.rtp.offloaded:
+                # A port that is connected to the party does not hear it from a second source.
+                self._release(session)
             code = code_of(leg, now)
             if code != monitor.code:
                 monitor.code, monitor.code_since = code, now

@@ -118,3 +118,17 @@ def test_the_end_of_a_session_is_told_once_with_both_verdicts() -> None:
     scene = Scene(complete=False)
     scene.end()
     assert not scene.sampler.verdicts
+
+
+def test_a_stream_that_loses_much_is_listened_for_elsewhere() -> None:
+    """A port that is connected to the party would hear nobody else."""
+    scene = Scene()
+    released: list[Session] = []
+    scene.sampler._release = released.append
+    scene.run(3)
+    assert not released
+    scene.callee.number += 20
+    scene.run(1)
+    assert released == [scene.session]
+    scene.run(3)
+    assert len(released) == 1
