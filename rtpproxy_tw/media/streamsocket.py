@@ -168,8 +168,11 @@ class StreamSocket(MediaSocket):
     def _read_connected(self) -> None:
         try:
             size = self._receive(BUFFER)
+        except ConnectionError:
+            self._unreachable()
+            return
         except OSError:
-            return  # or the party's host has told that nobody listens there (ICMP)
+            return  # nothing there after all
         self._pass_on(size)
 
     def _sort(self, size: int, source: Address) -> None:
@@ -229,11 +232,19 @@ class StreamSocket(MediaSocket):
         if self._connected:
             try:
                 self._transmit(datagram)
+            except ConnectionError:
+                self._unreachable()
+                return self._send_again(datagram, self._source)
             except OSError:
                 return self._send_again(datagram, self._source)
             return True
         to = self._stream.latch.remote
         return to is not None and self.send(datagram, to)
+
+    def _unreachable(self) -> None:
+        # Only a connected port is told: the party's host says that nobody listens there (ICMP).
+        self._stream.unreachable += 1
+        self._stream.unreachable_at = self._now()
 
     # From one way of receiving to another.
 

@@ -332,6 +332,19 @@ def test_a_crashed_phone_closes_nothing(bench: EpollBench) -> None:
     call.talk(3)
 
 
+def test_a_connected_port_tells_that_its_party_cannot_be_reached(bench: EpollBench) -> None:
+    """The leg that faces the party counts the errors, for whoever asks why it is deaf."""
+    call = Call(bench)
+    call.settle()
+    call.callee.socket.close()
+    to = ("127.0.0.1", call.session.caller.port)
+    for number in range(1, 4):
+        call.caller.send(rtp(call.sequence + number, id(call.caller) & 0xFFFFFFFF), to)
+        bench.pump()
+    assert call.session.callee.rtp.unreachable
+    assert not call.session.caller.rtp.unreachable
+
+
 def test_the_policy_rtpproxy_is_quick_without_being_connected(unconnected: EpollBench) -> None:
     """Its sources may change without a pause."""
     call = Call(unconnected, "rtpproxy")
