@@ -9,6 +9,9 @@ from rtpproxy_tw.views.sessions import STATES
 
 Schema = dict[str, Any]
 
+MAX_LIMIT = 1_000_000
+"""Calls in a list; no relay has as many."""
+
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
@@ -120,7 +123,9 @@ def _filters() -> list[Schema]:
         _query("search", "Text within the call-id.", TEXT),
         _query("verdict", "A leg has this verdict.", CODE),
         _query("state", "A session is in this state.", STATE),
-        _query("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 1000000}),
+        _query(
+            "limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
+        ),
     ]
 
 

@@ -19,7 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from rtpproxy_tw.views.text import identified, to_json
 from rtpproxy_tw.web.api import Api, Filter, Refused, View
 from rtpproxy_tw.web.guard import Caller, Guard
-from rtpproxy_tw.web.openapi import document
+from rtpproxy_tw.web.openapi import MAX_LIMIT, document
 from rtpproxy_tw.web.slices import Slices
 
 JSON = "application/json"
@@ -281,15 +281,21 @@ def _json_body(request: Request) -> dict[str, Any]:
 
 def _filter(request: Request) -> Filter:
     given = _parameters(request, "search", "verdict", "state", "limit")
-    limit = given.get("limit")
-    if limit is not None and not (limit.isascii() and limit.isdecimal() and int(limit[:7]) > 0):
-        raise Refused(400, "bad-parameter", "limit must be a whole number from 1")
+    text = given.get("limit")
+    limit = None if text is None else _limit(text)
     return Filter(
         search=given.get("search"),
         verdict=given.get("verdict"),
         state=given.get("state"),
-        limit=None if limit is None else int(limit[:7]),
+        limit=limit,
     )
+
+
+def _limit(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    if not 0 < number <= MAX_LIMIT:
+        raise Refused(400, "bad-parameter", f"limit must be a whole number from 1 to {MAX_LIMIT}")
+    return number
 
 
 def _parameters(request: Request, *known: str) -> dict[str, str]:

@@ -83,7 +83,15 @@ def test_a_list_can_be_narrowed(query: str, found: list[str]) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        *("?limit=0", "?limit=-1", "?limit=x", "?limit=", "?limit=%D9%A1", "?state=odd"),
+        *(
+            "?limit=0",
+            "?limit=1000001",
+            "?limit=-1",
+            "?limit=x",
+            "?limit=",
+            "?limit=%D9%A1",
+            "?state=odd",
+        ),
         *("?verdict=odd", "?verdict=", "?unknown=1", "?%ff=%ff"),
     ],
 )

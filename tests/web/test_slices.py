@@ -121,14 +121,14 @@ def test_ten_thousand_calls_are_listed_without_holding_the_reactor_up(
     original = Slices._slice
 
     def timed(slices: Slices) -> None:
-        began = time.perf_counter()
+        began = time.thread_time()
         original(slices)
-        took.append(time.perf_counter() - began)
+        took.append(time.thread_time() - began)
 
     monkeypatch.setattr(Slices, "_slice", timed)
     connection = Connection(served)
     connection.send(request("/api/v1/calls"))
     assert connection.answer().json["count"] == 10_000
     assert len(took) > 20
-    # The median, as the machine may have other things to do in between.
-    assert statistics.median(took) < 0.005
+    # A few may meet the garbage collector.
+    assert statistics.quantiles(took, n=50)[-1] < 0.005
