@@ -185,24 +185,26 @@ class Analyzer:
             self._source.heard(timestamp, now, clock_rate, reset)
 
     def follows(self, datagram: bytes | bytearray, now: float) -> bool:
-        """Count the packet at the start of ``datagram`` if it is what nearly all of them are.
+        """Count the packet at the start of ``datagram`` if it is of the kind nearly all are.
 
-        That is a packet of plain header, payload type and source as before, with the next
-        sequence number. Of any other nothing is counted here, and the result is False. At least
-        a whole fixed header must be there.
+        That is one with a plain header, payload type and source as before, and no marker. Of any
+        other nothing is counted here, and the result is False. At least a whole fixed header
+        must be there.
         """
         first, payload_type, sequence, timestamp, ssrc = _unpack(datagram)
         if first != PLAIN or ssrc != self.ssrc or payload_type != self.payload_type:
             return False
-        number = self._highest + 1
-        if sequence + self._offset != number:
-            return False
-        self._highest = number
-        self._unmarked += 1
-        self.received += 1
+        number = sequence + self._offset
+        reset = False
+        if number == self._highest + 1:
+            self._highest = number
+            self._unmarked += 1
+            self.received += 1
+        else:
+            reset = self._place(number, sequence, False)
         clock_rate = CLOCK_RATES.get(payload_type)
         if clock_rate is not None:
-            self._source.heard(timestamp, now, clock_rate, False)
+            self._source.heard(timestamp, now, clock_rate, reset)
         return True
 
     def _catch_up(self) -> None:
