@@ -16,6 +16,7 @@ from operator import attrgetter
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.media.kernel.path import Flow, FlowId, KernelPath, RtpState, Sample
 from rtpproxy_tw.quality.analyzer import Analyzer
@@ -95,6 +96,7 @@ class Offloader:
         self._carried: dict[FlowId, Carried] = {}
         self._by_stream: dict[Stream, Carried] = {}
         path.on_withdrawn(self._withdrawn)
+        path.on_tap(self._copied)
 
     @property
     def carrying(self) -> int:
@@ -178,6 +180,8 @@ class Offloader:
                 to=to,
                 tos=tos,
                 rtp=rtp,
+                # So rare that copies cost nothing; what the parties report is wanted here too.
+                tap=not rtp,
             ),
             _state(stream.analyzer) if rtp else None,
         )
@@ -209,6 +213,11 @@ class Offloader:
         carried = self._carried.get(flow)
         if carried is not None:
             self._drop(carried.stream, self._now() + RETRY)
+
+    def _copied(self, flow: FlowId, datagram: bytes, source: Address, when_ns: int) -> None:
+        carried = self._carried.get(flow)
+        if carried is not None:
+            carried.stream.latest = datagram
 
     def _note(self, stream: Stream, text: str) -> None:
         what = f"{stream.leg.side.value}: {stream.component.name} {text}"

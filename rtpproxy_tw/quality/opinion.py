@@ -56,7 +56,7 @@ class Opinion:
 
     def passed(self, middle: int) -> float | None:
         """When this party's sender report with that middle NTP time came by."""
-        return next((when for known, when in self._reports if known == middle), None)
+        return next((when for known, when in reversed(self._reports) if known == middle), None)
 
     def heard(
         self,

@@ -56,6 +56,8 @@ class Party:
     """Where it sends RTP; None: it sends nothing."""
     reports_to: Address | None = None
     """Where it sends RTCP."""
+    hears: int | None = None
+    """The SSRC it reports about."""
     payload_type: int = 0
     silent: bool = False
     """Its samples are all zero."""
@@ -87,12 +89,22 @@ class Party:
             with suppress(OSError):
                 self.sockets[0].sendto(header + sound, self.target)
         if self.reports_to is not None and self.number % 50 == 0:
-            report = struct.pack("!BBHIIIIII", 0x80, 200, 6, self.ssrc, 1, 1, 0, 1, 1)
-            self.sockets[1].sendto(report, self.reports_to)
+            self.report(self.reports_to)
         for sock in self.sockets:
             with suppress(OSError):
                 while True:
                     sock.recv(2048)
+
+    def report(self, to: Address) -> None:
+        """A sender report, with a block about the other party where it is known."""
+        second = self.number // 50
+        body = struct.pack("!IIIIII", self.ssrc, second, 0, 0, 1, 1)
+        if self.hears is not None:
+            # The report of a second ago was heard 0.9 s ago: a tenth was on the way.
+            lsr, dlsr = second - 1 << 16, int(0.9 * 65536)
+            body += struct.pack("!IIIIII", self.hears, 10, 0, 80, lsr, dlsr)
+        first = 0x80 | (self.hears is not None)
+        self.sockets[1].sendto(struct.pack("!BBH", first, 200, len(body) // 4) + body, to)
 
     def close(self) -> None:
         """Hang up."""
@@ -191,7 +203,10 @@ class World:
 
 def make_faults(world: World) -> None:
     """The calls that have their fault from the beginning."""
-    world.call("healthy")
+    caller, callee = world.call("healthy")
+    caller.hears, callee.hears = callee.ssrc, caller.ssrc
+    to_caller, to_callee = world.told["healthy"]
+    caller.reports_to, callee.reports_to = (RELAY, to_caller + 1), (RELAY, to_callee + 1)
     world.call("silent-party")[1].target = None
     callee = world.call("firewall-drop", callee=DROPPED)[1]
     assert callee.host == DROPPED
@@ -336,6 +351,16 @@ def test_icmp_errors_were_counted(answers: dict[str, Any]) -> None:
     """They came from the callee's kernel."""
     callee = legs(answers["closed-port"]["why"])[1]
     assert any("ICMP errors" in line for line in callee["evidence"])
+
+
+def test_what_the_parties_report_is_a_second_opinion(answers: dict[str, Any]) -> None:
+    """The round trip to each, and the ten packets that each says it misses."""
+    for leg in answers["healthy"]["whole"]["sessions"][0]["legs"]:
+        quality = leg["quality"]
+        assert 50 < quality["rtt_ms"] < 300
+        assert 0 < quality["loss_after_us"] < 0.1
+        assert quality["mos"] > 4
+        assert quality["lost"] == 0
 
 
 def test_the_timeline_tells_what_happened(answers: dict[str, Any]) -> None:
