@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 SOURCES = (
-    *("rtpproxy_tw", "twisted", "tests", "docs", "bench", "changelog.d"),
+    *("rtpproxy_tw", "twisted", "tests", "docs", "bench", "changelog.d", "packaging"),
     *("setup.cfg", "setup.py", "pyproject.toml", "tox.ini", "MANIFEST.in"),
     *("README.rst", "CONTRIBUTING.rst", "LICENSE"),
 )
@@ -171,6 +171,19 @@ def test_it_is_the_installed_plugin_that_twistd_finds(built: Built, tmp_path: Pa
 def test_twisted_itself_is_left_as_it_was() -> None:
     assert not (ROOT / "twisted" / "__init__.py").exists()
     assert not (ROOT / "twisted" / "plugins" / "__init__.py").exists()
+
+
+def test_the_wheel_has_the_page_and_the_sdist_what_boards_and_alerts_are_made_of(
+    built: Built,
+) -> None:
+    page = {f"rtpproxy_tw/web/page/{name}" for name in ("index.html", "page.css", "page.js")}
+    assert page <= names(built.wheel)
+    wanted = {"packaging/grafana/rtpproxy-tw.json", "packaging/prometheus/rtpproxy-tw.yml"}
+    assert wanted <= names(built.sdist)
+
+
+def test_the_control_tool_is_there(built: Built, tmp_path: Path) -> None:
+    assert "--api" in run(built.bin / "rtpproxy-ctl", "--help", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("program", ["rtpproxy-tw", "rtpproxy-demo"])

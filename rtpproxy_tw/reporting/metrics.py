@@ -170,6 +170,10 @@ class Metrics:
             if counted % BATCH == 0 and self._now() >= until:
                 self._clock.callLater(0, self._count, sessions, census)
                 return
+        # The text takes about as long as a slice, so it has a turn of its own.
+        self._clock.callLater(0, self._answer, census)
+
+    def _answer(self, census: Census) -> None:
         waiting, self._scrape = self._scrape, []
         text = text_of(self.families(census))
         for answer in waiting:

@@ -1,4 +1,4 @@
-"""The description of the interface: valid in itself, true of what is answered, and attacked by it."""
+"""The description of the interface: true of what is answered, and a generator's source."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Iterator
 
@@ -131,4 +130,4 @@ def test_ten_thousand_calls_are_listed_without_holding_the_reactor_up(
     assert connection.answer().json["count"] == 10_000
     assert len(took) > 20
     # A few may meet the garbage collector.
-    assert statistics.quantiles(took, n=50)[-1] < 0.005
+    assert sorted(took)[-1 - len(took) // 50] < 0.005

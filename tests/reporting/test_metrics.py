@@ -1,0 +1,323 @@
+"""Metrics: what is counted, the text's form, the shipped board and alerts, and their cost."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtpproxy_tw.commands import Delete, Lookup, MediaOptions, Origin, Remote, Update
+from rtpproxy_tw.errors import CommandError
+from rtpproxy_tw.insight import kernel_drops
+from rtpproxy_tw.reporting.aliases import RtpengineNames
+from rtpproxy_tw.reporting.exposition import Family, Histogram, histograms, labelled, text_of
+from rtpproxy_tw.reporting.metrics import LagMeter, MeteredExecutor, Metrics
+from rtpproxy_tw.session import Ending
+from tests.fakes import Bench
+from tests.web.client import NASTY, Served
+
+ROOT = Path(__file__).parents[2]
+
+parser = pytest.importorskip("prometheus_client.parser")
+
+NAME = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+def scraped(served: Served) -> str:
+    """The metrics' text."""
+    answer = served.ask("/metrics")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return answer.body.decode()
+
+
+def families(text: str) -> dict[str, Any]:
+    """The text as Prometheus' own client reads it."""
+    return {family.name: family for family in parser.text_string_to_metric_families(text)}
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    """One sample."""
+    found = [
+        sample.value
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and sample.labels == labels
+    ]
+    assert len(found) == 1, (name, labels, found)
+    return float(found[0])
+
+
+def complaints(text: str) -> Iterator[str]:
+    """What a checker of expositions would find wrong."""
+    seen = set()
+    for family in parser.text_string_to_metric_families(text):
+        if not family.documentation:
+            yield f"{family.name}: no help"
+        if family.type not in ("counter", "gauge", "histogram"):
+            yield f"{family.name}: type {family.type}"
+        if not NAME.fullmatch(family.name):
+            yield f"{family.name}: odd name"
+        for sample in family.samples:
+            key = sample.name, tuple(sorted(sample.labels.items()))
+            if key in seen:
+                yield f"{key}: twice"
+            seen.add(key)
+            if sample.value != sample.value or sample.value < 0:
+                yield f"{key}: {sample.value}"
+            if family.type == "counter" and not sample.name.endswith("_total"):
+                yield f"{sample.name}: a counter ends with _total"
+            if family.type == "gauge" and sample.name.endswith(("_total", "_count", "_sum")):
+                yield f"{sample.name}: a gauge does not"
+        if family.type == "histogram":
+            yield from _of_histogram(family)
+    if not text.endswith("\n"):
+        yield "no newline at the end"
+
+
+def _of_histogram(family: Any) -> Iterator[str]:
+    rows: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
+    counts = {}
+    for sample in family.samples:
+        labels = tuple(sorted(item for item in sample.labels.items() if item[0] != "le"))
+        if sample.name.endswith("_bucket"):
+            rows.setdefault(labels, []).append((float(sample.labels["le"]), sample.value))
+        elif sample.name.endswith("_count"):
+            counts[labels] = sample.value
+    for labels, row in rows.items():
+        if row != sorted(row) or [each for _, each in row] != sorted(each for _, each in row):
+            yield f"{family.name} {labels}: buckets do not ascend"
+        if row[-1] != (float("inf"), counts[labels]):
+            yield f"{family.name} {labels}: the last bucket is not all"
+
+
+def test_the_text_is_as_it_must_be_and_follows_the_calls() -> None:
+    served = Served()
+    assert not list(complaints(scraped(served)))
+    served.call("one")
+    served.call("two", answered=False)
+    served.media("one", packets=7)
+    text = scraped(served)
+    assert not list(complaints(text))
+    assert value(text, "relay_sessions", state="both") == 1
+    assert value(text, "relay_sessions", state="setup") == 1
+    assert value(text, "relay_packets_total", proto="rtp", dir="in") == 14
+    assert value(text, "relay_packets_total", proto="rtp", dir="out") == 14
+    served.ask("/api/v1/calls/one", "DELETE")
+    text = scraped(served)
+    assert not list(complaints(text))
+    assert value(text, "relay_sessions", state="both") == 0
+    assert value(text, "relay_sessions_closed_total", reason="delete") == 1
+    assert value(text, "relay_packets_total", proto="rtp", dir="in") == 14
+    verdicts = families(text)["relay_session_verdict"].samples
+    assert sum(sample.value for sample in verdicts) == 2
+    assert value(text, "relay_loss_ratio_count", leg="a") == 1
+
+
+def test_sessions_that_end_while_they_are_counted_are_counted_once() -> None:
+    served = Served(ports=1000)
+    for number in range(100):
+        served.call(f"c{number}")
+        served.media(f"c{number}")
+    # Time passes with each look, so that the counting takes many turns.
+    passing = iter(range(10**9))
+    served.metrics._now = lambda: float(next(passing))
+    seen: list[bytes] = []
+    served.metrics.text().addCallback(seen.append)
+    served.bench.registry.end_all(Ending.DELETED)
+    while not seen:
+        served.bench.clock.advance(0)
+    assert value(seen[0].decode(), "relay_packets_total", proto="rtp", dir="in") == 200
+    assert value(scraped(served), "relay_packets_total", proto="rtp", dir="in") == 200
+
+
+def test_who_asks_while_the_text_is_made_gets_the_same() -> None:
+    served = Served()
+    for number in range(80):
+        served.call(f"c{number}", answered=False)
+    passing = iter(range(10**9))
+    served.metrics._now = lambda: float(next(passing))
+    texts: list[bytes] = []
+    served.metrics.text().addCallback(texts.append)
+    served.metrics.text().addCallback(texts.append)
+    assert not texts
+    served.bench.clock.advance(0)
+    assert len(texts) == 2
+    assert texts[0] is texts[1]
+
+
+def test_no_call_id_is_ever_a_label() -> None:
+    served = Served()
+    before = scraped(served)
+    for name in NASTY:
+        served.call(name, name)
+        served.ask("/api/v1/calls?search=x")
+        served.bench.do(Delete(name, name, None))
+    after = scraped(served)
+    series = [re.sub(r" \S+$", "", line) for line in after.splitlines()]
+    assert series == [re.sub(r" \S+$", "", line) for line in before.splitlines()]
+
+
+def test_commands_are_counted_by_kind_and_result_and_timed() -> None:
+    bench = Bench(low=40000, high=40003)
+    metrics = Metrics(clock=bench.clock, totals=bench.totals, version="1")
+    executor = metrics.metered(bench.dispatcher)
+    update = Update("a", "t", None, Remote(), MediaOptions())
+    executor.execute(update, Origin())
+    executor.execute(Lookup("x", "t", "u", Remote(), MediaOptions()), Origin())
+    with pytest.raises(CommandError):
+        executor.execute(Delete("nothing", "t", None), Origin())
+    assert executor.results == {
+        ("update", "ok"): 1,
+        ("lookup", "not_found"): 1,
+        ("delete", "E50"): 1,
+    }
+    assert executor.seconds.count == 3
+
+
+def test_a_command_that_breaks_is_counted_too() -> None:
+    class Broken:
+        def execute(self, command: object, origin: object) -> Any:
+            raise ZeroDivisionError
+
+    metered = MeteredExecutor(Broken())
+    with pytest.raises(ZeroDivisionError):
+        metered.execute(Delete("a", "b", None), Origin())
+    assert metered.results == {("delete", "internal"): 1}
+
+
+def test_the_lateness_of_the_reactor_is_measured() -> None:
+    bench = Bench()
+    meter = LagMeter(bench.clock)
+    meter.tick()
+    bench.clock.advance(0.5)
+    meter.tick()
+    bench.clock.advance(0.7)
+    meter.tick()
+    assert meter.seconds.count == 2
+    assert meter.seconds.total == pytest.approx(0.2)
+
+
+@given(st.lists(st.floats(0, 100)))
+def test_a_histogram_has_every_value_once(values: list[float]) -> None:
+    histogram = Histogram((1.0, 10.0))
+    for each in values:
+        histogram.observe(each)
+    text = text_of([histograms("x", "About.", [((("leg", "a"),), histogram)])]).decode()
+    assert not list(complaints(text))
+    assert value(text, "x_bucket", leg="a", le="1") == sum(each <= 1 for each in values)
+    assert value(text, "x_count", leg="a") == len(values)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+def test_any_text_can_be_help_or_a_label(text: str) -> None:
+    made = text_of([labelled("x", "gauge", f"h{text}", [((("l", text),), 1.5)])]).decode()
+    (family,) = parser.text_string_to_metric_families(made)
+    (sample,) = family.samples
+    assert (sample.labels, sample.value) == ({"l": text}, 1.5)
+
+
+def test_rtpengines_names_are_there_when_asked_for() -> None:
+    served = Served()
+    served.call()
+    served.media(packets=3)
+    assert "rtpengine_" not in scraped(served)
+    served.metrics.further = [RtpengineNames(served.metrics, served.bench.totals)]
+    text = scraped(served)
+    assert not list(complaints(text))
+    assert value(text, "rtpengine_sessions", type="own") == 1
+    assert value(text, "rtpengine_packets_total", type="userspace") == 6
+
+
+def test_drops_of_the_kernel_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "snmp"
+    path.write_text("Udp: InDatagrams RcvbufErrors\nUdp: 5 7\nUdpLite: RcvbufErrors\nUdpLite: 9\n")
+    assert kernel_drops(str(path)) == 7
+    path.write_text("Udp: nothing\n")
+    assert kernel_drops(str(path)) is None
+    assert kernel_drops(str(tmp_path / "nothing")) is None
+
+
+def test_a_scrape_at_ten_thousand_sessions_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served = Served(ports=20_100)
+    for number in range(10_000):
+        served.call(f"call {number}", answered=False)
+    took: list[float] = []
+
+    def timed(original: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            began = time.thread_time()
+            original(*arguments)
+            took.append(time.thread_time() - began)
+
+        return call
+
+    monkeypatch.setattr(Metrics, "_count", timed(Metrics._count))
+    monkeypatch.setattr(Metrics, "_answer", timed(Metrics._answer))
+    assert value(scraped(served), "relay_sessions", state="setup") == 10_000
+    assert len(took) > 5
+    # One may meet the garbage collector.
+    assert sorted(took)[-2] < 0.005
+
+
+# What is shipped for others to load.
+
+
+def exported() -> set[str]:
+    """Names of all samples that a relay exports when everything has happened."""
+    from rtpproxy_tw.insight import _Gauges
+    from tests.configuration.configuring import settings
+
+    served = Served()
+    served.metrics.metered(served.bench.dispatcher).execute(
+        Update("a", "t", None, Remote(), MediaOptions()), Origin()
+    )
+    served.metrics.further = [_Gauges(settings(), 10, lambda: {2: 5}, served.draining)]
+    found = parser.text_string_to_metric_families(scraped(served))
+    return {sample.name for family in found for sample in family.samples}
+
+
+USED = re.compile(r"\brelay_[a-z_]+")
+
+
+def test_the_board_can_be_loaded_and_asks_for_what_there_is() -> None:
+    board = json.loads((ROOT / "packaging/grafana/rtpproxy-tw.json").read_text())
+    assert board["title"] == "rtpproxy-tw"
+    numbers = [panel["id"] for panel in board["panels"]]
+    assert len(set(numbers)) == len(numbers) > 10
+    expressions = [each["expr"] for panel in board["panels"] for each in panel["targets"]]
+    assert set(USED.findall(" ".join(expressions))) <= exported()
+
+
+def test_the_alerts_can_be_loaded_and_ask_for_what_there_is() -> None:
+    yaml = pytest.importorskip("yaml")
+    text = (ROOT / "packaging/prometheus/rtpproxy-tw.yml").read_text()
+    (group,) = yaml.safe_load(text)["groups"]
+    names = [rule["alert"] for rule in group["rules"]]
+    assert len(set(names)) == len(names) > 5
+    for rule in group["rules"]:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["annotations"]["summary"]
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+        assert USED.findall(rule["expr"])
+        assert set(USED.findall(rule["expr"])) <= exported()
+
+
+def test_every_metric_is_documented() -> None:
+    text = (ROOT / "docs/metrics.rst").read_text()
+    names = {re.sub("_(bucket|sum|count)$", "", name) for name in exported()}
+    assert {name for name in names if f"``{name}" not in text} == set()
+
+
+def test_a_family_without_samples_is_only_announced() -> None:
+    assert Family("x", "gauge", "About.", ()).text() == "# HELP x About.\n# TYPE x gauge\n"
