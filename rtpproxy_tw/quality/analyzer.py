@@ -36,6 +36,9 @@ _unpack = FIXED_HEADER.unpack_from
 LEAST_KNOWN = 64
 """How many numbers any counter that statistics are taken over from has remembered."""
 
+LONGEST_STRAY = 2049
+"""Octets kept of what is not RTP: more than any RTCP has, less than would add up."""
+
 _CYCLE = 1 << 16
 _LAST = _CYCLE - 1
 
@@ -169,7 +172,7 @@ class Analyzer:
         header = peek(datagram)
         if header is None:
             self.errors += 1
-            self.stray = datagram
+            self.stray = datagram[:LONGEST_STRAY]
             self.stray_at = now
             return
         payload_type, sequence, timestamp, ssrc, marker, _, _ = header

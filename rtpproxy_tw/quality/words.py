@@ -276,6 +276,20 @@ SENTENCES: Mapping[str, Callable[[Leg, float], Said]] = {
 }
 
 
+class Sentence:
+    """What is to be said of ``leg``, put into words only when somebody, a log say, reads it."""
+
+    __slots__ = ("_code", "_leg", "_now")
+
+    def __init__(self, leg: Leg, code: str, now: float) -> None:
+        self._leg = leg
+        self._code = code
+        self._now = now
+
+    def __str__(self) -> str:
+        return SENTENCES[self._code](self._leg, self._now)[0]
+
+
 # Evidence.
 
 

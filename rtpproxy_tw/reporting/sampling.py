@@ -6,7 +6,6 @@ for more than one slice, however many sessions there are.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from twisted.application.internet import TimerService
@@ -17,7 +16,8 @@ from zope.interface import implementer
 from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.interfaces import ISessionObserver
 from rtpproxy_tw.quality.monitor import Monitor
-from rtpproxy_tw.quality.verdict import assess, code_of
+from rtpproxy_tw.quality.verdict import code_of
+from rtpproxy_tw.quality.words import Sentence
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.session import Ending, Leg, Session
 
@@ -59,8 +59,6 @@ class Sampler:
         self._ports: dict[tuple[int, int], Leg] = {}
         """Whose RTP port a number is, as of the last whole round; by address family."""
         self._found: dict[tuple[int, int], Leg] = {}
-        self.verdicts: Counter[str] = Counter()
-        """How many legs of complete sessions ended with each verdict, since the start."""
 
     def tick(self) -> None:
         """A second has passed: begin a round, unless one is still going on."""
@@ -113,18 +111,17 @@ class Sampler:
         session.timeline.add(now, "end", why.value)
         if not session.complete:
             return
-        caller, callee = assess(session, now)
-        self.verdicts[caller.code] += 1
-        self.verdicts[callee.code] += 1
+        caller, callee = session.legs
+        codes = [code_of(leg, now) for leg in session.legs]
         self._log.info(
             "session {call_id!r} {from_tag!r}: caller {caller}: {caller_sentence};"
             " callee {callee}: {callee_sentence}",
             call_id=session.key.call_id,
             from_tag=session.key.from_tag,
-            caller=caller.code,
-            caller_sentence=caller.sentence,
-            callee=callee.code,
-            callee_sentence=callee.sentence,
+            caller=codes[0],
+            caller_sentence=Sentence(caller, codes[0], now),
+            callee=codes[1],
+            callee_sentence=Sentence(callee, codes[1], now),
         )
 
     # One round.

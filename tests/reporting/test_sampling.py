@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
 
 from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.latch import latch_factory
@@ -109,15 +113,33 @@ def test_counters_of_another_path_are_brought_up_to_date_before_the_look(clock: 
 
 
 def test_the_end_of_a_session_is_told_once_with_both_verdicts() -> None:
-    """Counted by code, and not for a session that never had both parties."""
-    scene = Scene()
-    scene.callee.sends = False
-    scene.run(6)
-    scene.end()
-    assert scene.sampler.verdicts == {"ok": 1, "never-arrived": 1}
-    scene = Scene(complete=False)
-    scene.end()
-    assert not scene.sampler.verdicts
+    """In the log; and not of a session that never had both parties."""
+    told: list[LogEvent] = []
+    with observed(told):
+        scene = Scene()
+        scene.callee.sends = False
+        scene.run(6)
+        scene.end()
+        scene = Scene(complete=False)
+        scene.end()
+    (event,) = told
+    assert (event["caller"], event["callee"]) == ("ok", "never-arrived")
+    assert str(event["callee_sentence"]).startswith("no RTP packet ever arrived from the callee")
+
+
+@contextmanager
+def observed(events: list[LogEvent]) -> Iterator[None]:
+    """What is logged goes into ``events``."""
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        events.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(observe)
 
 
 def test_a_stream_that_loses_much_is_listened_for_elsewhere() -> None:
