@@ -91,6 +91,30 @@ class Sender(Protocol):
         """Have what waits handled now."""
 
 
+class RecordingState(Protocol):
+    """A recording of what a party sends, for whoever asks how it goes."""
+
+    @property
+    def name(self) -> str:
+        """Of its first file."""
+
+    @property
+    def packets(self) -> int:
+        """How many packets it has."""
+
+    @property
+    def lost(self) -> int:
+        """How many it should have and has not, as the disk did not take them."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing more will be written."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the party is not recorded just now."""
+
+
 @dataclass(slots=True, eq=False)
 class Stream:
     """One component of one leg. Counters count what is received here, from the faced party."""
@@ -176,6 +200,7 @@ class Leg:
     ttl: float = 60.0
     last_active: float = 0.0
     """When a packet from this party last reached the relay stage."""
+    recording: RecordingState | None = None
     monitor: Monitor | None = None
     """What is remembered from second to second; made at the first look."""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 
-from rtpproxy_tw.recording.sinks import Place
+from rtpproxy_tw.recording.sinks import Note, Place
 
 BUFFER = 65536
 """Octets gathered before they are written without being asked for."""
@@ -19,15 +21,7 @@ MODE = 0o666
 
 # No link is followed, so that nobody who may write into the directory can redirect a recording.
 # O_NONBLOCK is for a FIFO of that name: opening it fails instead of waiting for a reader.
-_FLAGS = (
-    os.O_WRONLY
-    | os.O_CREAT
-    | os.O_TRUNC
-    | os.O_NOFOLLOW
-    | os.O_CLOEXEC
-    | os.O_NONBLOCK
-    | os.O_NOCTTY
-)
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +35,10 @@ class Calls:
 class DiskFile:
     """A file that grows by whole records. Every method may block."""
 
-    __slots__ = ("_calls", "_fd", "_name", "_place", "_records", "_size", "buffered")
+    __slots__ = (
+        *("_calls", "_digest", "_fd", "_name", "_place", "_records", "_size"),
+        *("accepted", "buffered", "packets"),
+    )
 
     def __init__(self, place: Place, name: str, calls: Calls) -> None:
         self._place = place
@@ -49,23 +46,46 @@ class DiskFile:
         self._calls = calls
         self._fd = -1
         self._size = 0
+        self._digest = sha256()
         self._records: list[bytes] = []
+        self.accepted = 0
+        """Records that were to be written."""
+        self.packets = 0
+        """Records in the file as a whole."""
         self.buffered = 0
         """Octets not written yet."""
 
     def open(self, header: bytes) -> None:
-        """Create it, or empty the one that is there. Raises OSError."""
+        """Create it, or empty the one that is there. Raises OSError, also where it is in use."""
         with _directory(self._place.spool or self._place.directory) as parent:
             self._fd = self._calls.open(self._name, _FLAGS, MODE, dir_fd=parent)
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
             self._close()
             raise OSError(errno.EINVAL, "not a regular file", self._name)
+        try:
+            _own(self._fd, self._name)
+            os.ftruncate(self._fd, 0)
+        except OSError:
+            self._close()
+            raise
         self.add(header)
         self.write_out()
+        self.accepted = self.packets = 0
+
+    @property
+    def size(self) -> int:
+        """Octets in the file."""
+        return self._size
+
+    @property
+    def sha256(self) -> str:
+        """Of what is in the file, in hexadecimal, once it is complete."""
+        return "" if self._fd >= 0 else self._digest.hexdigest()
 
     def add(self, record: bytes) -> None:
         """Append a record, sooner or later. Raises OSError."""
         self._records.append(record)
+        self.accepted += 1
         self.buffered += len(record)
         if self.buffered >= BUFFER:
             self.write_out()
@@ -73,13 +93,16 @@ class DiskFile:
     def write_out(self) -> None:
         """Write what is buffered. Raises OSError, also when somebody has deleted the file."""
         records, self._records, self.buffered = self._records, [], 0
-        rest = memoryview(b"".join(records))
-        whole = len(rest)
+        octets = b"".join(records)
+        rest, whole = memoryview(octets), len(octets)
         try:
             while rest:
                 rest = rest[self._calls.write(self._fd, rest) :]
         finally:
-            self._size += _complete(records, whole - len(rest))
+            count, kept = _complete(records, whole - len(rest))
+            self._size += kept
+            self._digest.update(octets[:kept] if kept < whole else octets)
+            self.packets += count
         if os.fstat(self._fd).st_nlink == 0:
             raise OSError(errno.ENOENT, "the file has been deleted", self._name)
 
@@ -123,11 +146,44 @@ def _directory(path: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _complete(records: list[bytes], written: int) -> int:
-    """How many of the ``written`` octets belong to records that are there as a whole."""
-    total = 0
+def write_note(note: Note) -> None:
+    """Write a note, so that no half of it is ever seen. Raises OSError."""
+    directory, spool = note.place
+    with _directory(directory if note.final or spool is None else spool) as parent:
+        draft = f".{note.name}.new"
+        fd = os.open(draft, _FLAGS | os.O_TRUNC, MODE, dir_fd=parent)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(note.make())
+            os.rename(draft, note.name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(draft, dir_fd=parent)
+            raise
+    if note.final and spool is not None:
+        with suppress(OSError), _directory(spool) as parent:
+            os.unlink(note.name, dir_fd=parent)
+
+
+def _own(fd: int, name: str) -> None:
+    """Mark the file as being written, for whoever looks for those a crash left behind.
+
+    Raises OSError where another process is writing it. Some file systems know no such marks.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OSError(errno.EBUSY, "another process is writing it", name) from error
+    except OSError:
+        return
+
+
+def _complete(records: list[bytes], written: int) -> tuple[int, int]:
+    """How many records, and octets of them, are there as a whole after so many were written."""
+    count = total = 0
     for record in records:
         if total + len(record) > written:
             break
         total += len(record)
-    return total
+        count += 1
+    return count, total

@@ -15,37 +15,21 @@ from rtpproxy_tw.errors import AddressUnusable, NoPortsLeft, RecordingRefused
 from rtpproxy_tw.interfaces import IRecorders, ISessionObserver, ITap
 from rtpproxy_tw.recording import adhoc, names, pcap
 from rtpproxy_tw.recording.copies import CopySink, CopyTap, Outlet
-from rtpproxy_tw.recording.sinks import Place, Sink, Sinks
+from rtpproxy_tw.recording.files import Files, Finished, PartyState, Tell, event
+from rtpproxy_tw.recording.sinks import Note, Place, Sink, Sinks
+from rtpproxy_tw.recording.space import SUFFIX
 from rtpproxy_tw.recording.taps import AdhocTap, PcapTap
 from rtpproxy_tw.session import Component, Ending, Leg, Session, Stream
 
 
 @dataclass(slots=True, eq=False)
-class Files:
-    """What is written together: a file for each component, or ``single``, one for all."""
-
-    names: tuple[str, ...]
-    sinks: tuple[Sink, ...]
-    single: bool
-    parties: int = 0
-    """How many legs are recorded into it."""
-
-    def sink(self, component: Component) -> Sink:
-        """Where packets of ``component`` go."""
-        return self.sinks[0] if self.single else self.sinks[component - 1]
-
-    @property
-    def failed(self) -> bool:
-        """Whether some of it can no longer be written."""
-        return any(sink.failed for sink in self.sinks)
-
-
-@dataclass(slots=True, eq=False)
 class Recording:
-    """One leg being recorded or copied."""
+    """One leg being recorded, or copied if there are no ``files``."""
 
-    files: Files
+    files: Files | None
     taps: tuple[tuple[Stream, ITap], ...]
+
+    outlet: Outlet | None = None
 
     def attach(self) -> None:
         """Begin to hear packets."""
@@ -68,6 +52,10 @@ class FileRecorders:
     ``wall`` gives seconds since the epoch, ``local_host`` the local address that routes to a
     remote host, for sockets bound to all addresses; it may raise OSError. ``outlet`` opens a pair
     of ports from which copies reach a host; it may raise NoPortsLeft or AddressUnusable.
+
+    With ``resume`` a recording that is stopped is paused, and goes on in the same files when it is
+    asked for again before the session ends. ``tell`` is told of the life of recordings, ``export``
+    of a session's that are complete, ``note`` of what belongs into a session's diary.
     """
 
     _log = Logger()
@@ -84,7 +72,18 @@ class FileRecorders:
         wall: Callable[[], float],
         local_host: Callable[[str], str],
         outlet: Callable[[str], Outlet] | None = None,
+        resume: bool = False,
+        tell: Tell = lambda event: None,
+        export: Callable[[Finished], None] = lambda finished: None,
+        note: Callable[[Leg, str], None] = lambda leg, text: None,
     ) -> None:
+        self._resume = resume
+        self._tell = tell
+        self._export = export
+        self._note = note
+        self._paused: dict[Leg, Recording] = {}
+        self._ending: dict[Session, list[Files]] = {}
+        self._of_session: dict[Session, list[Files]] = {}
         self._outlet = outlet
         self._place = None if directory is None else _place(directory, spool)
         self._pcap = pcap
@@ -113,8 +112,10 @@ class FileRecorders:
             if single:
                 raise RecordingRefused("this party is being recorded already")
             return
-        other = self._recordings.get(leg.opposite)
-        if single and other is not None and other.files.single:
+        if self._resume and self.resume(leg):
+            return
+        other = self._recordings.get(leg.opposite) or self._paused.get(leg.opposite)
+        if single and other is not None and other.files is not None and other.files.single:
             # Whatever name was asked for this time: the point is to have both in one file.
             files = other.files
         else:
@@ -137,21 +138,68 @@ class FileRecorders:
         sinks = tuple(CopySink(outlet, component, target) for component in Component)
         streams = leg.streams if self._rtcp else (leg.rtp,)
         taps = tuple((stream, CopyTap(sinks[stream.component - 1])) for stream in streams)
-        recording = self._recordings[leg] = Recording(Files((), sinks, False, parties=1), taps)
+        recording = self._recordings[leg] = Recording(None, taps, outlet)
         recording.attach()
         return outlet.address
 
     def stop(self, leg: Leg) -> bool:
-        """End the recording or copy of ``leg``; False when there was none."""
-        recording = self._recordings.pop(leg, None)
+        """End the recording or copy of ``leg``, or pause it; False when there was none."""
+        if leg not in self._recordings:
+            return False
+        return (self._resume and self.pause(leg)) or self._end(leg)
+
+    def pause(self, leg: Leg) -> bool:
+        """Record the party no further until :meth:`resume`; False when nothing is recorded."""
+        recording = self._recordings.get(leg)
+        if recording is None or recording.files is None or recording.files.failed:
+            return False
+        del self._recordings[leg]
+        recording.detach()
+        self._paused[leg] = recording
+        recording.files.pause(leg, self._wall())
+        leg.recording = PartyState(recording.files, paused=True)
+        return True
+
+    def resume(self, leg: Leg) -> bool:
+        """Go on in the same files, with silence between; False when nothing is paused."""
+        recording = self._paused.pop(leg, None)
+        if recording is None or recording.files is None:
+            return False
+        recording.files.resume(leg, self._wall())
+        self._recordings[leg] = recording
+        recording.attach()
+        leg.recording = PartyState(recording.files)
+        return True
+
+    def _end(self, leg: Leg) -> bool:
+        recording = self._recordings.pop(leg, None) or self._paused.pop(leg, None)
         if recording is None:
             return False
         recording.detach()
         files = recording.files
+        if files is None:
+            if recording.outlet is not None:
+                recording.outlet.close()
+            return True
+        leg.recording = None
         files.parties -= 1
         if not files.parties:
             self._close(files)
         return True
+
+    def tick(self) -> None:
+        """Look whether disks fail recordings or lose packets, and tell. To be called often."""
+        for leg, recording in (*self._recordings.items(), *self._paused.items()):
+            files = recording.files
+            if files is None:
+                continue
+            if files.failed and not files.failure_told:
+                files.failure_told = True
+                self._note(leg, "recording failed")
+                self._tell(event("failed", files))
+            elif files.lost and not files.loss_told:
+                files.loss_told = True
+                self._note(leg, "recording loses packets, the call does not")
 
     def created(self, session: Session) -> None:
         """Record both parties, if everything is to be recorded."""
@@ -170,13 +218,17 @@ class FileRecorders:
     def ended(self, session: Session, why: Ending) -> None:
         """Close what the session has."""
         for leg in session.legs:
-            self.stop(leg)
+            self._end(leg)
+        files = self._of_session.pop(session, None)
+        if files:
+            self._ending[session] = files
+            self._is_complete(session)
 
     def _forget_failed(self, leg: Leg) -> None:
         """A recording the disk has ended shall not stand in the way of a new one."""
-        recording = self._recordings.get(leg)
-        if recording is not None and recording.files.failed:
-            self.stop(leg)
+        recording = self._recordings.get(leg) or self._paused.get(leg)
+        if recording is not None and recording.files is not None and recording.files.failed:
+            self._end(leg)
 
     def _open(self, place: Place, leg: Leg, target: str | None, single: bool) -> Files:
         if target is None:
@@ -185,11 +237,14 @@ class FileRecorders:
         else:
             stem = names.target_stem(target)
             endings = names.target_endings(rtcp=self._rtcp, single=single)
-        chosen = names.unused(stem, endings, self._names)
+        taken = names.unused(stem, (*endings, endings[0] + SUFFIX), self._names)
+        chosen = taken[:-1]
         sinks = self._open_all(place, chosen)
-        self._names.update(chosen)
+        self._names.update(taken)
         self._log.info("recording into {name}", name=chosen[0])
-        return Files(chosen, sinks, single)
+        files = Files(leg.session, chosen, sinks, single, self._pcap, self._wall())
+        self._of_session.setdefault(leg.session, []).append(files)
+        return files
 
     def _open_all(self, place: Place, chosen: tuple[str, ...]) -> tuple[Sink, ...]:
         """All of them or none. Raises RecordingRefused."""
@@ -208,25 +263,53 @@ class FileRecorders:
         streams = leg.streams if self._rtcp else (leg.rtp,)
         taps = tuple((stream, self._tap(stream, files)) for stream in streams)
         recording = self._recordings[leg] = Recording(files, taps)
-        files.parties += 1
+        files.join(leg)
         recording.attach()
+        leg.recording = PartyState(files)
+        assert self._place is not None
+        self._writer.note(Note(self._place, files.sidecar, files.as_json))
+        self._tell(event("started", files))
 
     def _tap(self, stream: Stream, files: Files) -> ITap:
         sink = files.sink(stream.component)
+        heard = files.heard if stream.component is Component.RTP else None
         if not self._pcap:
-            return AdhocTap(sink, self._wall)
+            return AdhocTap(sink, self._wall, heard)
         return PcapTap(
             sink,
             self._wall,
             local_host=self._local_host,
             identify=self._identify,
             relayed=files.single and stream.component is Component.RTCP,
+            heard=heard,
         )
 
     def _close(self, files: Files) -> None:
+        files.ended = self._wall()
         for sink in files.sinks:
             sink.close()
-        self._names.difference_update(files.names)
+        self._names.difference_update((*files.names, files.sidecar))
+        assert self._place is not None
+        self._writer.note(
+            Note(self._place, files.sidecar, files.as_json, True, lambda: self._written(files))
+        )
+
+    def _written(self, files: Files) -> None:
+        """All of ``files`` is where it belongs, as far as it could be written."""
+        files.finished = True
+        if files.failed and not files.failure_told:
+            files.failure_told = True
+            self._tell(event("failed", files))
+        if not files.failed:
+            self._tell(event("finished", files))
+        self._is_complete(files.session)
+
+    def _is_complete(self, session: Session) -> None:
+        """Have a session that has ended exported, once all its files are written."""
+        files = self._ending.get(session)
+        if files is not None and self._place is not None and all(each.finished for each in files):
+            del self._ending[session]
+            self._export(Finished(session, self._place.directory, tuple(files)))
 
 
 def _place(directory: str, spool: str | None) -> Place:

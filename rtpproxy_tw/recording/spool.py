@@ -11,6 +11,7 @@ logged by the reactor, since log observers are made for one thread.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections import deque
 from contextlib import suppress
@@ -20,8 +21,9 @@ from typing import NamedTuple
 from twisted.logger import Logger
 
 from rtpproxy_tw.errors import RecordingRefused
-from rtpproxy_tw.recording.disk import Calls, DiskFile
-from rtpproxy_tw.recording.sinks import Place
+from rtpproxy_tw.recording.disk import Calls, DiskFile, write_note
+from rtpproxy_tw.recording.sinks import Note, Outcome, Place
+from rtpproxy_tw.recording.space import Reserve
 
 MAX_JOBS = 262_144
 """Records that may wait: some seconds of a thousand calls. With their share of MAX_OCTETS about
@@ -66,22 +68,41 @@ class Failure(NamedTuple):
 class SpooledFile:
     """A file as the reactor sees it; a Sink."""
 
-    __slots__ = ("_closed", "_writer", "disk", "dropped", "failed", "name")
+    __slots__ = ("_closed", "_writer", "disk", "dropped", "error", "failed", "name", "place")
 
-    def __init__(self, writer: Writer, name: str, disk: DiskFile) -> None:
+    def __init__(self, writer: Writer, place: Place, name: str, disk: DiskFile) -> None:
         self._writer = writer
+        self.place = place
         self._closed = False
         self.name = name
         self.disk = disk
         """The thread's business."""
         self.failed = False
         """Set by the thread when the disk refused."""
+        self.error: str | None = None
+        """Why, in words."""
         self.dropped = 0
-        """Records lost because the disk did not keep up."""
+        """Records lost because the disk did not keep up, or had refused before."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """See Sink. Complete once the file is closed."""
+        disk = self.disk
+        pending = 0 if self.failed or self._closed else disk.accepted - disk.packets
+        lost = self.dropped + disk.accepted - disk.packets - pending
+        return Outcome(disk.packets, lost, disk.size, disk.sha256, self.error)
+
+    def miss(self) -> None:
+        """See Sink."""
+        self.dropped += 1
 
     def write(self, record: bytes) -> None:
         """Queue a record, or drop and count it where the queue is full."""
-        if not (self._closed or self.failed):
+        if self._closed:
+            return
+        if self.failed:
+            self.dropped += 1
+        else:
             self._writer.take(self, record)
 
     def close(self) -> None:
@@ -102,11 +123,12 @@ class Writer:
         max_jobs: int = MAX_JOBS,
         max_octets: int = MAX_OCTETS,
         calls: Calls | None = None,
+        reserve: Reserve | None = None,
     ) -> None:
         self._max_jobs = max_jobs
         self._max_octets = max_octets
         self._calls = calls or Calls()
-        self._worker = Worker()
+        self._worker = Worker(reserve or Reserve())
         self._thread: threading.Thread | None = None
         self._jobs = 0
         self._octets = 0
@@ -118,8 +140,10 @@ class Writer:
             raise RecordingRefused("the relay is stopping")
         if self._full():
             raise RecordingRefused("the disk does not keep up with the recordings")
+        if place in self._worker.short:
+            raise RecordingRefused(self._worker.reserve.complaint)
         self._start()
-        file = SpooledFile(self, name, DiskFile(place, name, self._calls))
+        file = SpooledFile(self, place, name, DiskFile(place, name, self._calls))
         self._put(Job(Task.OPEN, file, header))
         self._worker.wake.set()
         return file
@@ -146,6 +170,19 @@ class Writer:
         if not self._worker.stopping:
             self._put(Job(Task.CLOSE, file))
             self._worker.wake.set()
+
+    def note(self, note: Note) -> None:
+        """Queue it, however full the queue is."""
+        if self._worker.stopping:
+            return
+        try:
+            self._start()
+        except RecordingRefused as error:
+            self._log.error("{name} is not written: {error}", name=note.name, error=error)
+            return
+        self._jobs += 1
+        self._worker.jobs.append(note)
+        self._worker.wake.set()
 
     def flush(self) -> None:
         """Have everything written that came so far, and log what went wrong."""
@@ -198,13 +235,20 @@ class Writer:
         while failures:
             name, error = failures.popleft()
             self._log.error("recording {name} failed: {error}", name=name, error=error)
+        written = self._worker.notes_written
+        while written:
+            written.popleft().done()
 
 
 class Worker:
     """The thread's side: ``jobs``, ``flushing``, ``stopping``, ``wake`` are how it is asked."""
 
-    def __init__(self) -> None:
-        self.jobs: deque[Job] = deque()
+    def __init__(self, reserve: Reserve) -> None:
+        self.reserve = reserve
+        self.short: frozenset[Place] = frozenset()
+        """Where there is too little space for new recordings."""
+        self.notes_written: deque[Note] = deque()
+        self.jobs: deque[Job | Note] = deque()
         self.wake = threading.Event()
         self.flushing = False
         self.stopping = False
@@ -232,11 +276,15 @@ class Worker:
         flushing, self.flushing = self.flushing, False
         while self.jobs:
             job = self.jobs.popleft()
-            self._attempt(job)
+            if isinstance(job, Note):
+                self._note(job)
+            else:
+                self._attempt(job)
+                self.octets_done += len(job.data)
             self.jobs_done += 1
-            self.octets_done += len(job.data)
         if flushing:
             self._write_out()
+            self._look_at_space()
 
     def _attempt(self, job: Job) -> None:
         """Do it; an error ends that recording, and never the thread that serves the others."""
@@ -256,6 +304,8 @@ class Worker:
         task, file, data = job
         match task:
             case Task.OPEN:
+                if self._is_short(file.place):
+                    raise OSError(errno.ENOSPC, self.reserve.complaint, file.name)
                 self._open[file] = None
                 file.disk.open(data)
             case Task.RECORD:
@@ -273,7 +323,31 @@ class Worker:
                     self._fail(file, error)
         self._held = 0
 
+    def _is_short(self, place: Place) -> bool:
+        """Whether there is too little space, even after making some, if that may be done."""
+        short = self.reserve.is_short(place)
+        self.short = self.short | {place} if short else self.short - {place}
+        return short
+
+    def _look_at_space(self) -> None:
+        if not self.reserve.octets:
+            return
+        open_at = {file.place for file in self._open}
+        for place in open_at | self.short:
+            if self._is_short(place) and self.reserve.stops:
+                error = OSError(errno.ENOSPC, self.reserve.complaint)
+                for file in [each for each in self._open if each.place == place]:
+                    self._fail(file, error)
+
+    def _note(self, note: Note) -> None:
+        try:
+            write_note(note)
+        except Exception as error:
+            self.failures.append(Failure(note.name, error))
+        self.notes_written.append(note)
+
     def _fail(self, file: SpooledFile, error: Exception) -> None:
+        file.error = str(error)
         file.failed = True
         self._open.pop(file, None)
         self.failures.append(Failure(file.name, error))

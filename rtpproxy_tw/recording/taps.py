@@ -9,6 +9,7 @@ from zope.interface import implementer
 from rtpproxy_tw.addresses import Address, LocalAddress
 from rtpproxy_tw.interfaces import ITap
 from rtpproxy_tw.recording import adhoc, pcap
+from rtpproxy_tw.recording.files import Heard
 from rtpproxy_tw.recording.sinks import Sink
 from rtpproxy_tw.session import Stream
 
@@ -17,16 +18,22 @@ from rtpproxy_tw.session import Stream
 class AdhocTap:
     """Records in the original's own format. ``wall`` gives seconds since the epoch."""
 
-    __slots__ = ("_sink", "_wall")
+    __slots__ = ("_heard", "_sink", "_wall")
 
-    def __init__(self, sink: Sink, wall: Callable[[], float]) -> None:
+    def __init__(self, sink: Sink, wall: Callable[[], float], heard: Heard | None = None) -> None:
         self._sink = sink
         self._wall = wall
+        self._heard = heard
 
     def heard(self, stream: Stream, datagram: bytes, source: Address) -> None:
         """Record it as received from ``source``."""
-        if not self._sink.failed:
-            self._sink.write(adhoc.record(datagram, source, self._wall()))
+        if self._sink.failed:
+            self._sink.miss()
+            return
+        heard = self._heard
+        if heard is not None and datagram[8:12] + datagram[1:2] != heard.latest:
+            heard.look(datagram)
+        self._sink.write(adhoc.record(datagram, source, self._wall()))
 
 
 @implementer(ITap)
@@ -38,7 +45,7 @@ class PcapTap:
     towards the far party, as the original does with RTCP in a file for everything.
     """
 
-    __slots__ = ("_identify", "_local_host", "_relayed", "_routed", "_sink", "_wall")
+    __slots__ = ("_heard", "_identify", "_local_host", "_relayed", "_routed", "_sink", "_wall")
 
     def __init__(
         self,
@@ -48,7 +55,9 @@ class PcapTap:
         local_host: Callable[[str], str],
         identify: Iterator[int],
         relayed: bool = False,
+        heard: Heard | None = None,
     ) -> None:
+        self._heard = heard
         self._sink = sink
         self._wall = wall
         self._local_host = local_host
@@ -59,7 +68,11 @@ class PcapTap:
     def heard(self, stream: Stream, datagram: bytes, source: Address) -> None:
         """Record it as received from ``source``, or as relayed."""
         if self._sink.failed:
+            self._sink.miss()
             return
+        heard = self._heard
+        if heard is not None and datagram[8:12] + datagram[1:2] != heard.latest:
+            heard.look(datagram)
         sender, receiver = self._leaving(stream.peer) if self._relayed else (source, None)
         if receiver is None:
             receiver = self._ours(stream, sender[0])

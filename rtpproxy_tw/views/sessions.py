@@ -125,6 +125,7 @@ def _leg(leg: Leg, verdict: LegVerdict, quality: LegQuality, epoch: float) -> Vi
         "held": leg.held,
         "holds": leg.holds,
         "payload_types": list(leg.codecs),
+        "recording": _recording(leg),
         "rtp": _stream(leg.rtp, epoch),
         "rtcp": _stream(leg.rtcp, epoch),
         "verdict": _verdict(verdict),
@@ -142,6 +143,19 @@ def _stream(stream: Stream, epoch: float) -> View:
         "octets": stream.octets,
         "first_heard": _time(stream.first_heard, epoch) if heard else None,
         "last_heard": _time(stream.last_heard, epoch) if heard else None,
+    }
+
+
+def _recording(leg: Leg) -> View | None:
+    state = leg.recording
+    if state is None:
+        return None
+    return {
+        "name": state.name,
+        "packets": state.packets,
+        "lost": state.lost,
+        "failed": state.failed,
+        "paused": state.paused,
     }
 
 

@@ -159,6 +159,13 @@ def _schemas() -> Schema:
             held=FLAG,
             holds=COUNT,
             payload_types=_list(COUNT),
+            recording={
+                "description": "What is recorded of the party; null: nothing.",
+                "oneOf": [
+                    {"type": "null"},
+                    _object(name=TEXT, packets=COUNT, lost=COUNT, failed=FLAG, paused=FLAG),
+                ],
+            },
             rtp=_ref("Stream"),
             rtcp=_ref("Stream"),
             verdict=_object(code=CODE, sentence=TEXT, hint=TEXT, evidence=_list(TEXT)),

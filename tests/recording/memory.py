@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from rtpproxy_tw.addresses import Address, LocalAddress
 from rtpproxy_tw.errors import RecordingRefused
 from rtpproxy_tw.latch import Latch
-from rtpproxy_tw.recording.sinks import Place
+from rtpproxy_tw.recording.sinks import Note, Outcome, Place
 from rtpproxy_tw.session import Component, Session, SessionKey, Stream, new_session
 
 
@@ -17,11 +19,22 @@ class MemorySink:
         self.records: list[bytes] = []
         self.failed = False
         self.closed = False
+        self.missed = 0
 
     @property
     def content(self) -> bytes:
         """What the file would be."""
         return self.header + b"".join(self.records)
+
+    @property
+    def outcome(self) -> Outcome:
+        """As if all had reached a disk."""
+        digest = sha256(self.content).hexdigest()
+        return Outcome(len(self.records), self.missed, len(self.content), digest, None)
+
+    def miss(self) -> None:
+        """Count it."""
+        self.missed += 1
 
     def write(self, record: bytes) -> None:
         """Keep it."""
@@ -39,6 +52,11 @@ class MemorySinks:
     def __init__(self) -> None:
         self.files: dict[str, MemorySink] = {}
         self.opened: list[tuple[Place, str]] = []
+        self.notes: dict[str, bytes] = {}
+        """The small files, as last written."""
+        self.final: list[str] = []
+        self.holding: list[Note] | None = None
+        """Notes that wait, where they are to."""
         self.refusing = 0
         """Refuse from so many openings on; 0: never."""
 
@@ -49,6 +67,16 @@ class MemorySinks:
         self.opened.append((place, name))
         sink = self.files[name] = MemorySink(header)
         return sink
+
+    def note(self, note: Note) -> None:
+        """Write it at once, or keep it back."""
+        if self.holding is not None:
+            self.holding.append(note)
+            return
+        self.notes[note.name] = note.make()
+        if note.final:
+            self.final.append(note.name)
+        note.done()
 
 
 class CredulousLatch(Latch):

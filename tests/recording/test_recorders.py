@@ -380,6 +380,7 @@ def test_recordings_reach_the_disk(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "%2E.%2Fescape=from.o.rtcp",
         "%2E.%2Fescape=from.o.rtp",
+        "%2E.%2Fescape=from.o.rtp.json",
     ]
     content = (tmp_path / "%2E.%2Fescape=from.o.rtp").read_bytes()
     assert struct.unpack_from("=dH", content, 20) == (NOW, 5)
