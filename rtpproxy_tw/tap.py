@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.internet import TimerService
@@ -49,6 +50,7 @@ from rtpproxy_tw.reporting.notify import Notifier, TimeoutObserver
 from rtpproxy_tw.reporting.sampling import Sampler, Sampling
 from rtpproxy_tw.session import Ending
 from rtpproxy_tw.statistics import Totals
+from rtpproxy_tw.tools.logs import is_detailed
 
 __all__ = ["Options", "RelayService", "build", "makeService"]
 
@@ -280,6 +282,7 @@ def _assemble(
         executor=insight.metered(dispatcher),
         totals=totals,
         clock=reactor,
+        detailed=partial(is_detailed, settings),
     )
     wiring = ControlSockets(settings, reactor, responder)
     relay = RelayService(registry, negotiator, wiring.listeners)

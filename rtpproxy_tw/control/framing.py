@@ -14,6 +14,7 @@ import typing
 from collections import deque
 from collections.abc import Callable
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -68,6 +69,26 @@ def numeric_host(host: str) -> str:
         return canonical(host)
     except ValueError:
         return host
+
+
+def send(wire: Wire, reply: bytes) -> None:
+    """Send ``reply`` at once, as far as it can be; what is left goes the transport's usual way.
+
+    Twisted's sockets send in the reactor's next turn, and ask for that turn and call it off by a
+    system call each: for a client that waits, a third of the time a command takes.
+    """
+    if (
+        isinstance(wire, FileDescriptor)
+        and wire.connected
+        and not (wire.disconnecting or wire.dataBuffer or wire._tempDataBuffer)
+        and not getattr(wire, "TLS", False)
+    ):
+        sent = wire.writeSomeData(reply)
+        # An exception stands for a lost connection, which the transport finds out by itself.
+        if isinstance(sent, int):
+            reply = reply[sent:]
+    if reply:
+        wire.write(reply)
 
 
 class ControlProtocol(Protocol):
@@ -147,7 +168,7 @@ class OneShot(ControlProtocol):
         self._answered = True
         # One that is too long is nothing to execute, least of all its beginning.
         command = data if len(data) <= MAX_COMMAND else b""
-        self._wire.write(self._responder.respond(command, self._origin))
+        send(self._wire, self._responder.respond(command, self._origin))
         self.close()
 
 
@@ -253,7 +274,7 @@ class Lines(ControlProtocol):
             self.close()
             return
         self._relax()
-        self._wire.write(self._responder.respond(line, self._origin))
+        send(self._wire, self._responder.respond(line, self._origin))
 
     def _settle(self) -> None:
         # What next: more of the commands at hand, more bytes from the client, or the end.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -27,7 +28,11 @@ class Executor(Protocol):
 
 
 class Responder:
-    """Answers commands, whatever they came over; the same one serves all control sockets."""
+    """Answers commands, whatever they came over; the same one serves all control sockets.
+
+    ``detailed`` tells whether anybody wants to read of every command and reply: to make an event
+    and throw it away costs as much as to parse a command.
+    """
 
     _log = Logger()
 
@@ -38,22 +43,26 @@ class Responder:
         executor: Executor,
         totals: Totals,
         clock: IReactorTime,
+        detailed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._dialect = dialect
         self._executor = executor
         self._totals = totals
         self._clock = clock
+        self._detailed = detailed
         self._budget = LogBudget()
 
     def respond(self, command: bytes, origin: Origin, cookie: bytes | None = None) -> bytes:
         """The reply to ``command``, with the cookie in front if there is one. Never raises."""
         self._totals.ncmds_rcvd += 1
-        self._log.debug(
-            'received command "{command}" over {transport} from {peer}',
-            command=Escaped(command),
-            transport=origin.transport,
-            peer=origin.peer,
-        )
+        detailed = self._detailed()
+        if detailed:
+            self._log.debug(
+                'received command "{command}" over {transport} from {peer}',
+                command=Escaped(command),
+                transport=origin.transport,
+                peer=origin.peer,
+            )
         reply = self._dialect.fit(self._reply(command, origin), cookie)
         if isinstance(reply, Failed | NotFound):
             self._totals.ncmds_errs += 1
@@ -61,7 +70,10 @@ class Responder:
             self._totals.ncmds_succd += 1
         self._totals.ncmds_repld += 1
         line = self._dialect.write(reply, cookie)
-        self._log.debug('sending reply "{reply}"', reply=Escaped(line), command=Escaped(command))
+        if detailed:
+            self._log.debug(
+                'sending reply "{reply}"', reply=Escaped(line), command=Escaped(command)
+            )
         return line
 
     def repeated(self, command: bytes, origin: Origin) -> None:

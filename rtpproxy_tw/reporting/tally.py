@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rtpproxy_tw.quality.report import report
-from rtpproxy_tw.quality.verdict import CODES, assess
+from rtpproxy_tw.quality.verdict import CODES, code_of
 from rtpproxy_tw.reporting.exposition import Histogram
 from rtpproxy_tw.session import Component, Ending, Session
 from rtpproxy_tw.views.sessions import STATES, state_of
@@ -107,8 +107,10 @@ class Tally:
         self.seconds += now - session.created
         heard = [leg.rtp.accepted > 0 for leg in session.legs]
         self.one_way += session.complete and sum(heard) == 1
-        for verdict in assess(session, now):
-            self.verdicts[verdict.code] += 1
+        for leg in session.legs:
+            self.verdicts[code_of(leg, now)] += 1
+        if not any(leg.rtp.accepted for leg in session.legs):
+            return
         for found, kept in zip(report(session, now), self.quality, strict=True):
             if not found.packets:
                 continue

@@ -33,6 +33,7 @@ from zope.interface import implementer
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.control.escape import Escaped
 from rtpproxy_tw.control.logbudget import LogBudget
+from rtpproxy_tw.quality.words import Sentence
 
 IDENT = "rtpproxy"
 """The original's name, by which logs are sorted."""
@@ -84,6 +85,10 @@ class DebuggedCalls:
         """No more of it."""
         self._calls.pop(call_id, None)
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._calls)
+
     def __contains__(self, call_id: object) -> bool:
         return call_id in self._calls
 
@@ -101,6 +106,11 @@ class DebuggedCalls:
 
 DEBUGGED = DebuggedCalls()
 """Of this process, whose log is one."""
+
+
+def is_detailed(settings: Settings) -> bool:
+    """Whether events of the lowest level can be wanted at this moment."""
+    return settings.log_level == "DBUG" or bool(DEBUGGED)
 
 
 def start_logging(settings: Settings) -> None:
@@ -189,7 +199,7 @@ def fields_of(event: LogEvent) -> dict[str, str | int | float | bool]:
         key: value if isinstance(value, int | float) else "".join(map(_visible, str(value)))
         for key, value in event.items()
         if not key.startswith("log_")
-        and isinstance(value, str | int | float | Escaped)
+        and isinstance(value, str | int | float | Escaped | Sentence)
         and not (isinstance(value, float) and not isfinite(value))
     }
 
