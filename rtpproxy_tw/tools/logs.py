@@ -219,7 +219,9 @@ def json_lines(event: LogEvent) -> list[str]:
 def lines_of(event: LogEvent) -> list[str]:
     """The event's text, tracebacks included, without control characters."""
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-    return ["".join(map(_visible, line)) for line in text.splitlines() if line]
+    # Not splitlines(): there are characters that it takes for ends of lines and that may be in
+    # what a stranger sends, whereby a line of the log could be made up.
+    return ["".join(map(_visible, line)) for line in text.split("\n") if line]
 
 
 def _visible(character: str) -> str:
