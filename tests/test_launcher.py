@@ -622,3 +622,17 @@ def test_a_default_socket_is_marked_as_such() -> None:
     assert settings().control == (
         ControlAddress("unix", "/run/test/rtpproxy.sock", 0, named=False),
     )
+
+
+@pytest.mark.network
+def test_the_fast_path_is_proved_on_request() -> None:
+    """The status tells a script what the sentence tells the operator."""
+    done = subprocess.run(
+        [sys.executable, "-m", "rtpproxy_tw.tools.launcher", "--check-fast-path"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode in (0, 1)
+    assert ("works" in done.stdout.splitlines()[0]) is (done.returncode == 0)

@@ -23,9 +23,10 @@ CLOCK = "CLOCK_MONOTONIC"
 
 
 class Message(NamedTuple):
-    """Something to print instead of starting."""
+    """Something to print instead of starting, and the exit status to go with it."""
 
     text: str
+    status: int = 0
 
 
 def interpret(
@@ -34,26 +35,32 @@ def interpret(
     """What a command line, without the program's name, asks for. Raises ConfigError."""
     given = read_arguments(arguments)
     if given and given[-1].name in INFORMATIVE:
-        return Message(information(given[-1].name, program))
+        return information(given[-1].name, program)
     configured = configure(given, host or Host())
     if any(item.name == "print_config" for item in given):
         return Message(to_toml(configured.settings).rstrip("\n"))
     return configured
 
 
-def information(name: str, program: str) -> str:
-    """The text of an informative option."""
+def information(name: str, program: str) -> Message:
+    """What an informative option prints."""
     match name:
         case "version":
-            return version()
+            return Message(version())
         case "extensions":
             lines = [f"Basic version: {BASE}"]
             lines += (f"Extension {date}: {about}" for date, about in FEATURES.items())
-            return "\n".join(lines)
+            return Message("\n".join(lines))
         case "clock":
-            return CLOCK
+            return Message(CLOCK)
+        case "check_fast_path":
+            # Imported only where it is wanted: nobody else needs what it needs.
+            from rtpproxy_tw.media.kernel.check import check
+
+            verdict = check()
+            return Message(str(verdict), 0 if verdict.works else 1)
         case _:
-            return usage_text(program)
+            return Message(usage_text(program))
 
 
 def version() -> str:
@@ -100,9 +107,9 @@ class Options(usage.Options):
         except ConfigError as error:
             raise usage.UsageError(str(error)) from error
         match wanted:
-            case Message(text):
+            case Message(text, status):
                 print(text)
-                raise SystemExit(0)
+                raise SystemExit(status)
             case Configured(settings, notes):
                 self.settings, self.notes = settings, notes
 

@@ -151,6 +151,7 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("version", "V", _NOTHING, "", "print the version and exit", False),
         Switch("extensions", "v", _NOTHING, "", "print the protocol extensions and exit", False),
         Switch("clock", "C", _NOTHING, "", "print the name of the clock and exit", False),
+        Switch("check_fast_path", "", _NOTHING, "", "prove the fast path with packets", False),
     ),
 }
 

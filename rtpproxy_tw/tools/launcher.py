@@ -261,7 +261,7 @@ def main(arguments: Sequence[str] | None = None, build: Build | None = None) -> 
         wanted = interpret(sys.argv[1:] if arguments is None else arguments, PROGRAM)
         if isinstance(wanted, Message):
             print(wanted.text, flush=True)
-            return 0
+            return wanted.status
         return launch(wanted, build)
     except CommandLineError as error:
         complain(f"{error}\nTry: {PROGRAM} --help")
