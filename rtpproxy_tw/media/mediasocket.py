@@ -38,15 +38,13 @@ class MediaSocket:
 
     _log = Logger()
 
-    __slots__ = ("_fd", "_media", "_receive_from", "send_errors", "socket")
+    __slots__ = ("_fd", "_media", "send_errors", "socket")
 
     def __init__(self, media: MediaSet, sock: socket.socket) -> None:
         self.socket = sock
         self.send_errors = 0
         self._media = media
         self._fd = sock.fileno()
-        # Looked up once, as that costs a packet as much as some of its statistics.
-        self._receive_from = sock.recvfrom_into
         media.add(self._fd, self._read)
 
     def send(self, datagram: bytes | memoryview, to: Address) -> bool:
@@ -95,7 +93,7 @@ class MediaSocket:
     def _take(self) -> bool:
         """Receive one datagram; False where there is none."""
         try:
-            self._receive_from(BUFFER)
+            self.socket.recvfrom_into(BUFFER)
         except OSError:
             return False
         return True

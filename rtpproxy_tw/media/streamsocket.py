@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from functools import partial
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.media.mediaset import MediaSet
@@ -67,7 +66,7 @@ class Circle:
         connecting: bool = False,
     ) -> None:
         self.media = media
-        self.relay = relay
+        self.received = relay.received
         self.totals = totals
         self.now = now
         self.quickening = quickening
@@ -81,13 +80,13 @@ class StreamSocket(MediaSocket):
     __slots__ = (
         "_circle",
         "_connected",
-        "_deliver",
         "_follows",
         "_look_at",
         "_now",
         "_out",
         "_quick",
         "_receive",
+        "_received",
         "_source",
         "_stream",
         "_totals",
@@ -104,7 +103,7 @@ class StreamSocket(MediaSocket):
         super().__init__(circle.media, sock)
         self._circle = circle
         self._stream = stream
-        self._deliver = partial(circle.relay.received, stream)
+        self._received = circle.received
         self._now = circle.now
         self._totals = circle.totals
         self._quick = False
@@ -140,27 +139,27 @@ class StreamSocket(MediaSocket):
 
     def _take(self) -> bool:
         try:
-            size, source = self._receive_from(BUFFER)
+            size, source = self.socket.recvfrom_into(BUFFER)
         except OSError:
             return False
         if self._quick:
             self._sort(size, source[:2])
         else:
-            self._deliver(bytes(_WHOLE[:size]), source[:2])
+            self._received(self._stream, bytes(_WHOLE[:size]), source[:2])
         return True
 
     def _read(self) -> None:
         try:
-            size, source = self._receive_from(BUFFER)
+            size, source = self.socket.recvfrom_into(BUFFER)
         except OSError:
             return  # nothing there after all
-        self._deliver(bytes(_WHOLE[:size]), source[:2])
+        self._received(self._stream, bytes(_WHOLE[:size]), source[:2])
         if self._stream.latch.settled:
             self._hasten(self._stream)
 
     def _read_quick(self) -> None:
         try:
-            size, source = self._receive_from(BUFFER)
+            size, source = self.socket.recvfrom_into(BUFFER)
         except OSError:
             return
         self._sort(size, source[:2])
@@ -182,7 +181,7 @@ class StreamSocket(MediaSocket):
             return
         stream = self._stream
         _bring_up_to_date(stream)
-        self._deliver(bytes(_WHOLE[:size]), source)
+        self._received(stream, bytes(_WHOLE[:size]), source)
         if not self._fit(stream):
             self.slow_down()
 
@@ -219,7 +218,7 @@ class StreamSocket(MediaSocket):
         due = now >= self._look_at
         if due:
             self._look_at = now + LOOK_EVERY
-        self._deliver(bytes(_WHOLE[:size]), self._source)
+        self._received(stream, bytes(_WHOLE[:size]), self._source)
         if not self._quick:
             return
         if not self._fit(stream):
@@ -308,7 +307,7 @@ class StreamSocket(MediaSocket):
         # What others sent before the port was connected may still be in its queue.
         for _ in range(DRAINED):
             try:
-                size, source = self._receive_from(BUFFER)
+                size, source = self.socket.recvfrom_into(BUFFER)
             except BlockingIOError:
                 self._trusted = True
                 self._media.change(self._fd, self._read_connected)

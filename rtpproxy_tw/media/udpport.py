@@ -29,6 +29,8 @@ BUDGET = 16
 RECEIVE_BUFFER = 256 * 1024
 """Octets of kernel receive buffer, as the original asks for."""
 
+_KIND = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+
 
 def bind_media(host: str, port: int, tos: int) -> socket.socket:
     """A non-blocking UDP socket on ``host`` and ``port`` that marks what it sends with ``tos``.
@@ -36,12 +38,12 @@ def bind_media(host: str, port: int, tos: int) -> socket.socket:
     Raises OSError, having closed what it opened.
     """
     family = family_of(host)
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    sock = socket.socket(family, _KIND)
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        mark(sock, tos)
+        mark(sock, tos, family)
         sock.bind((host, port))
     except OSError:
         sock.close()
@@ -49,9 +51,9 @@ def bind_media(host: str, port: int, tos: int) -> socket.socket:
     return sock
 
 
-def mark(sock: socket.socket, tos: int) -> None:
+def mark(sock: socket.socket, tos: int, family: int | None = None) -> None:
     """Set the TOS octet (IPv4) or traffic class (IPv6) of outgoing packets. Raises OSError."""
-    if sock.family == socket.AF_INET6:
+    if (sock.family if family is None else family) == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
     else:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
