@@ -128,6 +128,8 @@ class Stream:
     """RTP statistics; only on RTP streams, from the first packet on."""
     taps: tuple[ITap, ...] = ()
     """Who else wants what is relayed: recorders, copies."""
+    stranger: ITap | None = None
+    """Wants what is not accepted: what comes too early, or from a source that is not believed."""
     feeds: tuple[Stream, ...] = ()
     """Streams of other sessions out of which the same packets are sent too."""
     processor: IProcessor | None = None
@@ -283,3 +285,14 @@ def new_session(key: SessionKey, now: float, ttl: float, latch: LatchFactory) ->
         else:
             session.callee = leg
     return session
+
+
+def take_apart(session: Session) -> None:
+    """Nobody will look at ``session``, which has ended, any more: nothing of it can be used.
+
+    Its parts refer to each other in circles, which only a collection of garbage would free.
+    """
+    for leg in session.legs:
+        for stream in leg.streams:
+            del stream.leg
+        del leg.session

@@ -46,6 +46,8 @@ class Relay:
         if not session.complete:
             stream.early += 1
             totals.npkts_discard += 1
+            if stream.stranger is not None:
+                stream.stranger.heard(stream, datagram, source)
             return
         totals.npkts_rcvd += 1
         now = self._now()
@@ -60,6 +62,8 @@ class Relay:
             if stream.refusals is None:
                 stream.refusals = Refusals(source)
             stream.refusals.note(source, datagram, now)
+            if stream.stranger is not None:
+                stream.stranger.heard(stream, datagram, source)
             return
         if latch.source is not believed:
             _note_source(stream, believed, now)

@@ -144,7 +144,9 @@ class HeaderRings:
         ring = self._rings[session] = Ring(max(8, round(self.seconds * PACKETS_PER_SECOND)))
         for leg in session.legs:
             for stream in leg.streams:
-                stream.taps += (HeaderTap(ring, self._now),)
+                tap = HeaderTap(ring, self._now)
+                stream.taps += (tap,)
+                stream.stranger = tap  # they may be what the trouble is about
 
     def completed(self, session: Session) -> None:
         """Nothing."""

@@ -57,6 +57,22 @@ def test_the_beginnings_of_the_last_packets_are_kept_in_order() -> None:
     assert {struct.unpack_from("!H", each.kept, 38)[0] for each in found} == {8 + 172}
 
 
+def test_packets_of_strangers_and_early_ones_are_kept_too() -> None:
+    served = Served(trace=1)
+    served.call(answered=False)
+    (session,) = served.bench.registry.of_call("call")
+    to = ("127.0.0.1", session.callee.port)
+    served.bench.host.deliver(b"\x80" + bytes(11), CALLEE, to)
+    served.call()
+    served.media(packets=3)
+    served.bench.host.deliver(b"\x80" + bytes(11), ("203.0.113.9", 9), to)
+    assert session.callee.rtp.ignored == 1
+    sources = [each.kept[26:30] for each in trace(served)]
+    assert sources[0] == bytes((198, 51, 100, 1))
+    assert sources[-1] == bytes((203, 0, 113, 9))
+    assert len(sources) == 8
+
+
 def test_older_packets_make_room() -> None:
     served = Served(trace=1)
     served.call()
