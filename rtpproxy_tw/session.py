@@ -288,11 +288,12 @@ def new_session(key: SessionKey, now: float, ttl: float, latch: LatchFactory) ->
 
 
 def take_apart(session: Session) -> None:
-    """Nobody will look at ``session``, which has ended, any more: nothing of it can be used.
+    """Nobody will look into ``session``, which has ended, any more.
 
-    Its parts refer to each other in circles, which only a collection of garbage would free.
+    Its parts refer to each other in circles, which only a collection of garbage would free. A leg
+    that somebody still holds knows its session, whose timeline is whole, but neither its streams
+    nor the other leg.
     """
     for leg in session.legs:
-        for stream in leg.streams:
-            del stream.leg
-        del leg.session
+        del leg.rtp, leg.rtcp
+    del session.caller, session.callee

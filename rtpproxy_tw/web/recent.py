@@ -8,7 +8,7 @@ from collections.abc import Callable
 from zope.interface import implementer
 
 from rtpproxy_tw.interfaces import ISessionObserver
-from rtpproxy_tw.session import Ending, Session
+from rtpproxy_tw.session import Ending, Session, take_apart
 
 KEPT = 256
 """Sessions, of some kilobytes each."""
@@ -29,7 +29,9 @@ class Recent:
         """Nothing."""
 
     def ended(self, session: Session, why: Ending) -> None:
-        """Remember it."""
+        """Remember it, and the oldest one no longer."""
+        if len(self._ended) == KEPT:
+            take_apart(self._ended[0][0])
         self._ended.append((session, self._now()))
 
     def of_call(self, call_id: str) -> list[tuple[Session, float]]:
