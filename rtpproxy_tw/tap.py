@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rtpproxy_tw.capacity import capacity
+from rtpproxy_tw.collecting import Collecting
 from rtpproxy_tw.configuration.options import Options
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import spelled
@@ -42,7 +43,9 @@ from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.planes import make_plane
 from rtpproxy_tw.recording.recorders import FileRecorders
+from rtpproxy_tw.recording.space import Low, Reserve
 from rtpproxy_tw.recording.spool import Writer
+from rtpproxy_tw.recording_wiring import Afterwards
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.reporting.accounting import NAME, Accounting
 from rtpproxy_tw.reporting.icmp import IcmpListener
@@ -203,7 +206,8 @@ def _assemble(
     totals: Totals,
     carrier: Carrier,
 ) -> RelayService:
-    writer = Writer()
+    writer = Writer(reserve=Reserve(settings.record_min_free << 20, Low(settings.record_low_space)))
+    afterwards = Afterwards(settings, reactor)
     notifier = Notifier(reactor=reactor, allowed=settings.notify)
     plane = make_plane(settings, reactor, totals, carrier.path)
     processing = Processing(notifier, totals, reactor.seconds)
@@ -226,6 +230,10 @@ def _assemble(
         wall=wall,
         local_host=lambda host: local_for(host) or "0.0.0.0",
         outlet=lambda host: plane.outlet(_local_for(host)),
+        resume=settings.record_resume,
+        tell=afterwards.tell,
+        export=afterwards.export,
+        note=lambda leg, text: registry.note(leg, "recording", text),
     )
     accounting = Accounting(
         path=os.path.abspath(NAME), node=socket.gethostname(), now=reactor.seconds, wall=wall
@@ -294,6 +302,7 @@ def _assemble(
     # Stopped in reverse order: first no more commands, then no more sessions, then what those
     # still had to tell and to write.
     for service in (
+        *afterwards.services,
         Recordings(writer),
         carrier,
         notifier,
@@ -301,9 +310,11 @@ def _assemble(
         *(_accounting(accounting, reactor) if accounted else ()),
         _every(1.0, reactor, RateMeter(totals).tick),
         _every(1.0, reactor, writer.flush),
+        _every(1.0, reactor, recorders.tick),
         _every(1.0, reactor, plane.refresh_all),
         Sampling(sampler, registry, reactor),
         *_watching(plane, reactor),
+        Collecting(registry, reactor),
         IcmpListener(reactor, sampler.unreachable),
         *insight.services,
         Sessions(registry),

@@ -31,6 +31,7 @@ from rtpproxy_tw.configuration.values import (
     port_number,
     url,
     whole_number,
+    words,
 )
 from rtpproxy_tw.errors import ConfigError
 
@@ -154,6 +155,7 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         record_rtcp=not chosen.flag("no_record_rtcp"),
         record_pcap=chosen.flag("record_pcap"),
         record_all=chosen.flag("record_all"),
+        **_recording(chosen),
         prompt_dirs=tuple(path("prompt_dir", text) for text in chosen.texts("prompt_dir")),
         **_insight(chosen, host),
         fast_path=chosen.word("fast_path", "auto"),
@@ -178,6 +180,20 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         foreground=foreground,
         allow_root=chosen.flag("allow_root"),
     )
+
+
+def _recording(chosen: _Chosen) -> dict[str, Any]:
+    """The settings of what recordings leave free and what follows them."""
+    hook, command = chosen.text("record_webhook"), chosen.text("record_command")
+    return {
+        "record_resume": chosen.flag("record_resume"),
+        "record_min_free": chosen.number("record_min_free", 100),
+        "record_low_space": chosen.word("record_low_space", "stop"),
+        "record_export": chosen.text("record_export"),
+        "record_export_mixed": chosen.flag("record_export_mixed"),
+        "record_command": () if command is None else words("record_command", command),
+        "record_webhook": None if hook is None else url("record_webhook", hook),
+    }
 
 
 def _insight(chosen: _Chosen, host: Host) -> dict[str, Any]:
@@ -260,6 +276,8 @@ def _notes(settings: Settings, chosen: _Chosen) -> Iterable[str]:
         yield f"{spelled('advertised')} {told}: without bridging only the first half is used"
     if settings.record_all and settings.record_dir is None:
         yield f"{spelled('record_all')} records nothing without {spelled('record_dir')}"
+    if settings.record_export_mixed and settings.record_export is None:
+        yield f"{spelled('record_export_mixed')} has no effect without {spelled('record_export')}"
     if settings.rtpengine_metrics and not (settings.http or settings.http_default):
         yield f"{spelled('rtpengine_metrics')} has no effect without {spelled('http')}"
     if settings.socket_mode is not None and settings.group is None:

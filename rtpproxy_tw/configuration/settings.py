@@ -24,6 +24,8 @@ LATCHINGS = ("strict", "rtpproxy")
 FAST_PATHS = ("auto", "ebpf", "none")
 MEDIA_PLANES = ("auto", "epoll", "plain")
 SCHEDULERS = ("fifo", "rr")
+LOW_SPACES = ("stop", "reject-new", "delete-oldest")
+EXPORTS = ("wav", "mp3", "opus", "flac")
 LOG_LEVELS = ("DBUG", "INFO", "WARN", "ERR", "CRIT")
 LOG_FORMATS = ("text", "json", "journald")
 LOG_FACILITIES = (
@@ -56,6 +58,7 @@ BOUNDS = {
     "hep_id": (0, INT_MAX),
     # Each relayed packet costs the ring some 96 octets: a minute of G.711 is half a megabyte.
     "trace": (0, 60),
+    "record_min_free": (0, 1 << 30),
 }
 """Least and greatest value of the settings that are numbers."""
 
@@ -109,6 +112,15 @@ class Settings:
     record_rtcp: bool = True
     record_pcap: bool = False
     record_all: bool = False
+    record_resume: bool = False
+    record_min_free: int = 100
+    """In units of 2**20 octets."""
+    record_low_space: str = "stop"
+    record_export: str | None = None
+    record_export_mixed: bool = False
+    record_command: tuple[str, ...] = ()
+    """A program and its arguments."""
+    record_webhook: str | None = None
     prompt_dirs: tuple[str, ...] = ()
     http: tuple[str, ...] = ()
     """Endpoints asked for."""
@@ -153,6 +165,9 @@ class Settings:
         _check_choice("fast_path", self.fast_path, FAST_PATHS)
         _check_choice("media_plane", self.media_plane, MEDIA_PLANES)
         _check_choice("latching", self.latching, LATCHINGS)
+        _check_choice("record_low_space", self.record_low_space, LOW_SPACES)
+        if self.record_export is not None:
+            _check_choice("record_export", self.record_export, EXPORTS)
         _check_choice("log_format", self.log_format, LOG_FORMATS)
         _check_choice("log", self.log_level, LOG_LEVELS)
         _check_choice("log", self.log_facility, LOG_FACILITIES)
@@ -160,9 +175,11 @@ class Settings:
             _check_choice("scheduler", self.scheduler, SCHEDULERS)
         _check_ports(self.min_port, self.max_port)
         _check_control(self.control, self.foreground)
-        if self.webhook is not None and self.webhook_spool is None:
+        hook = self.webhook or self.record_webhook
+        if hook is not None and self.webhook_spool is None:
+            name = "webhook" if self.webhook is not None else "record_webhook"
             raise ConfigError(
-                f"{spelled('webhook')} {self.webhook}: needs {spelled('webhook_spool')} DIR, where"
+                f"{spelled(name)} {hook}: needs {spelled('webhook_spool')} DIR, where"
                 " records wait until they are taken"
             )
         if self.spool_dir is not None and self.record_dir is None:

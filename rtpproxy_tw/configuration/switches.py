@@ -113,6 +113,13 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("no_record_rtcp", "R", _NOTHING, "", "do not record RTCP"),
         Switch("record_pcap", "P", _NOTHING, "", "record as pcap files"),
         Switch("record_all", "a", _NOTHING, "", "record every session"),
+        Switch("record_resume", "", _NOTHING, "", "R after N goes on in the same files"),
+        Switch("record_min_free", "", _NUMBER, "MB", "disk space recordings leave (100)"),
+        Switch("record_low_space", "", _TEXT, "POLICY", "stop, reject-new or delete-oldest"),
+        Switch("record_export", "", _TEXT, "FORMAT", "make sound files: wav, mp3, opus, flac"),
+        Switch("record_export_mixed", "", _NOTHING, "", "both parties in one channel"),
+        Switch("record_command", "", _TEXT, "COMMAND", "run this when recordings begin and end"),
+        Switch("record_webhook", "", _TEXT, "URL", "post what becomes of recordings here"),
         Switch("prompt_dir", "", _TEXTS, "DIR", "look for prompts here"),
     ),
     "Insight": (

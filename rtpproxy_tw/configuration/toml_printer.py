@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 
 from rtpproxy_tw.addresses import LocalAddress, LocalAddresses
@@ -58,6 +59,13 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "no_record_rtcp", not settings.record_rtcp
     yield "record_pcap", settings.record_pcap
     yield "record_all", settings.record_all
+    yield "record_resume", settings.record_resume
+    yield "record_min_free", settings.record_min_free
+    yield "record_low_space", settings.record_low_space
+    yield "record_export", settings.record_export
+    yield "record_export_mixed", settings.record_export_mixed
+    yield "record_command", shlex.join(settings.record_command) or None
+    yield "record_webhook", settings.record_webhook
     yield "prompt_dir", list(settings.prompt_dirs)
     yield from _insight(settings)
     yield "foreground", settings.foreground

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -72,6 +73,17 @@ def path(name: str, text: str) -> str:
     if not text or "\0" in text:
         raise wrong(name, text, "a path is missing")
     return os.path.abspath(text)
+
+
+def words(name: str, text: str) -> tuple[str, ...]:
+    """A command line in a shell's words, its program by an absolute path. Raises ConfigError."""
+    try:
+        found = tuple(shlex.split(text))
+    except ValueError as error:
+        raise wrong(name, text, "a quotation mark is missing") from error
+    if not found or not os.path.isabs(found[0]):
+        raise wrong(name, text, "must begin with the absolute path of a program")
+    return found
 
 
 def control_address(text: str, resolve: Resolve) -> ControlAddress:

@@ -442,6 +442,9 @@ ROUND_TRIPS = [
     "--force_asymmetric --no_resolve",
     "-m 40000 -M 40001 -b -t 0 -2 -T 5 -W 6 -i --hold-timeout 7 --max-duration 8",
     "--max-sessions 9 --max-media 10 -n /a -n tcp:%%CC_SELF%%:1 --overload_prot=x",
+    "-r /rec --record-resume --record-min-free 0 --record-low-space delete-oldest"
+    " --record-export mp3 --record-export-mixed --record-command '/bin/x \"a b\"'"
+    " --record-webhook https://example.org/r --webhook-spool /s",
     "-r /rec -S /spool -R -P -a --prompt-dir /a --prompt-dir '/b \"\\c'",
     "--fast-path none --latching rtpproxy --dso rtpp_acct_csv.so --dso rtpp_catch_dtmf.so",
     "-p /dev/null -u root:daemon -w 511 -L 1000 -c rr --nice -3 -d err:local5",
