@@ -257,6 +257,12 @@ class Metrics:
             _by("reason", reasons),
         )
         yield single(
+            "relay_streams_offloaded",
+            "gauge",
+            "Streams whose packets the kernel passes on by itself.",
+            census.offloaded,
+        )
+        yield single(
             "relay_relatch_total",
             "counter",
             "How often another source was believed in place of the one before.",

@@ -69,12 +69,17 @@ class Census:
     """All sessions at one time. Those that end while they are counted stay in it."""
 
     traffic: Traffic
+    offloaded: int = 0
+    """Streams whose packets the kernel passes on."""
     states: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(STATES, 0)))
 
     def add(self, session: Session, now: float) -> None:
         """Count one session."""
         self.traffic.add(session)
         if session.ended is None:
+            self.offloaded += sum(
+                stream.offloaded for leg in session.legs for stream in leg.streams
+            )
             self.states[state_of(session, now)] += 1
 
 
