@@ -197,7 +197,7 @@ class FileRecorders:
                 files.failure_told = True
                 self._note(leg, "recording failed")
                 self._tell(event("failed", files))
-            elif files.lost and not files.loss_told:
+            elif files.lost and not (files.loss_told or files.failure_told):
                 files.loss_told = True
                 self._note(leg, "recording loses packets, the call does not")
 

@@ -290,6 +290,8 @@ class Worker:
         """Do it; an error ends that recording, and never the thread that serves the others."""
         file = job.file
         if file.failed:
+            # It waited in the queue while the ones before it failed.
+            file.disk.accepted += job.task is Task.RECORD
             return
         before = file.disk.buffered
         try:
