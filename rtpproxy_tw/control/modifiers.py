@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
+from functools import lru_cache
 
 from rtpproxy_tw.commands import (
     LocalByHost,
@@ -29,8 +30,12 @@ _HOST = re.compile(rb"(?P<v4>[0-9.]+)|\[(?P<v6>[0-9a-fA-F:]+)\]")
 _LABEL = re.compile(rb"\{([^}]+)\}")
 
 
+@lru_cache(maxsize=256)
 def media_options(letters: bytes, *, bridging: bool) -> MediaOptions:
-    """What ``letters`` ask for. Raises CommandError 11 to 16, 31, 32 or 35."""
+    """What ``letters`` ask for. Raises CommandError 11 to 16, 31, 32 or 35.
+
+    Remembered, as a SIP proxy writes the same few combinations all day.
+    """
     return _Modifiers(letters, bridging).read()
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.protocol import DatagramProtocol
 
 from rtpproxy_tw.interfaces import IFastPath
@@ -44,7 +44,7 @@ class EpollPlane(UserspacePlane):
     def __init__(
         self,
         *,
-        reactor: IReactorFDSet,
+        reactor: Any,
         now: Callable[[], float],
         pools: Mapping[int, PortPool],
         relay: Relay,
@@ -88,6 +88,7 @@ class EpollPlane(UserspacePlane):
         del self._to_watch[: self._share]
 
     def _bound(self, protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaSocket:
+        self.media.close_retired()
         sock = bind_media(host, port, tos)
         try:
             if isinstance(protocol, StreamProtocol):
@@ -100,5 +101,5 @@ class EpollPlane(UserspacePlane):
     def _slow_down(self, session: Session) -> None:
         for leg in session.legs:
             sender = leg.rtp.sender
-            if isinstance(sender, StreamSocket):
+            if isinstance(sender, StreamSocket) and sender.quick:
                 sender.slow_down()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import select
+import socket
 from collections.abc import Callable
+from typing import Any
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -23,8 +25,9 @@ class MediaSet:
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorFDSet) -> None:
+    def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self._retired: list[socket.socket] = []
         self._epoll = select.epoll()
         self._readers: dict[int, Callable[[], None]] = {}
         self._failures = 0
@@ -44,14 +47,28 @@ class MediaSet:
         """Call another ``read`` from now on."""
         self._readers[fd] = read
 
-    def remove(self, fd: int) -> None:
-        """Call nothing for ``fd`` any more; the set forgets it when it is closed, at once."""
-        del self._readers[fd]
+    def retire(self, sock: socket.socket) -> None:
+        """Read nothing from ``sock`` any more, and close it soon.
+
+        To close the four sockets of a call takes as long as to understand the command that ends
+        it; so that command is answered first.
+        """
+        del self._readers[sock.fileno()]
+        if not self._retired:
+            self._reactor.callLater(0, self.close_retired)
+        self._retired.append(sock)
         if not self._readers:
             self._reactor.removeReader(self)
 
+    def close_retired(self) -> None:
+        """Close what is retired; to be done before a port is bound, which may be one of these."""
+        retired, self._retired = self._retired, []
+        for sock in retired:
+            sock.close()
+
     def close(self) -> None:
         """Give up the set, which is empty; nothing can be added any more."""
+        self.close_retired()
         self._epoll.close()
 
     # IReadDescriptor.

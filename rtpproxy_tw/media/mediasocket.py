@@ -81,11 +81,10 @@ class MediaSocket:
             self._log.warn("cannot set TOS {tos}: {error}", tos=tos, error=error)
 
     def stopListening(self) -> None:
-        """Close at once, so that the only pair of a small range can be had again. Idempotent."""
+        """Neither receive nor send any more, and close soon. Idempotent."""
         if self._fd >= 0:
-            self._media.remove(self._fd)
             self._fd = -1
-            self.socket.close()
+            self._media.retire(self.socket)
 
     def _read(self) -> None:
         self._take()

@@ -412,6 +412,7 @@ def test_packets_out_of_order_and_strange_ones_are_counted_as_ever(bench: EpollB
         )
         for leg in call.session.legs:
             plane.plane.close(leg)
+        plane.epoll.media.close_retired()
     careful.close()
     assert figures[0] == figures[1]
 
@@ -459,10 +460,24 @@ def test_a_closed_session_is_gone_without_the_garbage_collector(bench: EpollBenc
     try:
         for leg in call.session.legs:
             bench.plane.close(leg)
+        bench.epoll.media.close_retired()
         assert [port() for port in ports] == [None, None]
         assert not len(bench.epoll.media)
     finally:
         gc.enable()
+
+
+def test_sockets_of_a_session_are_closed_in_the_next_turn(bench: EpollBench) -> None:
+    """Whoever ended it has been answered by then; meanwhile nothing passes any more."""
+    call = Call(bench)
+    call.settle()
+    to, socks = call.session.caller.port, [bench.port(leg).socket for leg in call.session.legs]
+    for leg in call.session.legs:
+        bench.plane.close(leg)
+    assert all(sock.fileno() >= 0 for sock in socks)
+    call.caller.send(rtp(call.sequence + 1), ("127.0.0.1", to))
+    assert call.callee.received() == []
+    assert all(sock.fileno() < 0 for sock in socks)
 
 
 def test_a_disconnected_socket_stays_where_it_is_bound() -> None:
