@@ -218,10 +218,25 @@ def json_lines(event: LogEvent) -> list[str]:
 
 def lines_of(event: LogEvent) -> list[str]:
     """The event's text, tracebacks included, without control characters."""
-    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    text = _text_of(event)
     # Not splitlines(): there are characters that it takes for ends of lines and that may be in
     # what a stranger sends, whereby a line of the log could be made up.
-    return ["".join(map(_visible, line)) for line in text.split("\n") if line]
+    return [
+        line if line.isprintable() else "".join(map(_visible, line))
+        for line in text.split("\n")
+        if line
+    ]
+
+
+def _text_of(event: LogEvent) -> str:
+    """What Twisted would make of it; plain formats in a tenth of the time."""
+    form = event.get("log_format")
+    if isinstance(form, str) and "(" not in form and "log_failure" not in event:
+        try:
+            return form.format_map(event)
+        except Exception:
+            pass  # Twisted has words for what cannot be formatted
+    return eventAsText(event, includeTimestamp=False, includeSystem=False)
 
 
 def _visible(character: str) -> str:
