@@ -25,6 +25,7 @@ from rtpproxy_tw.tools.audio import (
     read,
     resampled,
 )
+from rtpproxy_tw.tools.libgsm import gsm_encoder
 
 CLOCK = 8000
 """Samples a second in which limits are counted, as the original counts them."""
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in asked.codecs or BY_DEFAULT:
             codec = CODECS[name]
-            encode = codec.encode or encoder(codec.names, codec.rate, codec.bit_rate)
+            encode = _encoder(name)
             if encode is None:
                 _complain(f"no {name}: {_why_not(name)}")
                 status = status or int(bool(asked.codecs))
@@ -83,6 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}")
     return status
+
+
+def _encoder(name: str) -> Encode | None:
+    codec = CODECS[name]
+    found = codec.encode or encoder(codec.names, codec.rate, codec.bit_rate)
+    return found or (gsm_encoder() if name == "gsm" else None)
 
 
 def _prepared(sound: Sound, codec: Codec, limit: int, *, loop: bool) -> array[int]:
@@ -108,6 +115,8 @@ def _write(path: str, octets: bytes) -> None:
 def _why_not(name: str) -> str:
     if name == "g729":
         return "PyAV has no encoder for G.729, and there is no free one to be had elsewhere"
+    if name == "gsm":
+        return "that takes libgsm (Debian's package libgsm1), or a PyAV built with it"
     if library() is None:
         return f"that takes PyAV ({HOW})"
     return "the PyAV that is installed was built without an encoder for it"
