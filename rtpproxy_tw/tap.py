@@ -42,6 +42,7 @@ from rtpproxy_tw.media.prompts import Prompts, ThreadReader
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.planes import make_plane
+from rtpproxy_tw.recording.clock import SteadyWall
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.space import Low, Reserve
 from rtpproxy_tw.recording.spool import Writer
@@ -208,6 +209,7 @@ def _assemble(
 ) -> RelayService:
     writer = Writer(reserve=Reserve(settings.record_min_free << 20, Low(settings.record_low_space)))
     afterwards = Afterwards(settings, reactor)
+    stamps = SteadyWall(wall, reactor.seconds)
     notifier = Notifier(reactor=reactor, allowed=settings.notify)
     plane = make_plane(settings, reactor, totals, carrier.path)
     processing = Processing(notifier, totals, reactor.seconds)
@@ -227,7 +229,8 @@ def _assemble(
         rtcp=settings.record_rtcp,
         everything=settings.record_all,
         writer=writer,
-        wall=wall,
+        wall=stamps,
+        settle=stamps.settle,
         local_host=lambda host: local_for(host) or "0.0.0.0",
         outlet=lambda host: plane.outlet(_local_for(host)),
         resume=settings.record_resume,

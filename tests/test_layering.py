@@ -46,6 +46,7 @@ PURE_PARTS = {
     "media.ports",
     "recording.adhoc",
     "recording.pcap",
+    "recording.clock",
     "recording.codecs",
     "recording.names",
     "recording.pcm",

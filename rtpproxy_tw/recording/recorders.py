@@ -56,6 +56,7 @@ class FileRecorders:
     With ``resume`` a recording that is stopped is paused, and goes on in the same files when it is
     asked for again before the session ends. ``tell`` is told of the life of recordings, ``export``
     of a session's that are complete, ``note`` of what belongs into a session's diary.
+    ``settle`` is called when nothing is recorded, so that a clock may be set.
     """
 
     _log = Logger()
@@ -76,7 +77,9 @@ class FileRecorders:
         tell: Tell = lambda event: None,
         export: Callable[[Finished], None] = lambda finished: None,
         note: Callable[[Leg, str], None] = lambda leg, text: None,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
+        self._settle = settle
         self._resume = resume
         self._tell = tell
         self._export = export
@@ -237,6 +240,8 @@ class FileRecorders:
         else:
             stem = names.target_stem(target)
             endings = names.target_endings(rtcp=self._rtcp, single=single)
+        if not self._names:
+            self._settle()
         taken = names.unused(stem, (*endings, endings[0] + SUFFIX), self._names)
         chosen = taken[:-1]
         sinks = self._open_all(place, chosen)
