@@ -8,6 +8,8 @@ checksums (RFC 768, RFC 1071).
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
+from typing import NamedTuple
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.recording.packed import packed_pair
@@ -25,10 +27,9 @@ _HOP_LIMIT = 64
 
 _FILE = struct.Struct("=IHHiIII")
 _RECORD = struct.Struct("=IIII")
-_IPV4 = struct.Struct("!BBHHHBBH4s4s")
-_IPV6 = struct.Struct("!IHBB16s16s")
-_PORTS = struct.Struct("!HHHH")
-_PSEUDO = struct.Struct("!HH")
+_OVER_IPV4 = struct.Struct("!14sHHHHBBH8sHHHH")
+_OVER_IPV6 = struct.Struct("!14sIHBB32sHHHH")
+"""Ethernet, IP and UDP headers in one."""
 
 
 def header() -> bytes:
@@ -44,25 +45,52 @@ def record(
     ``when`` is seconds since the epoch, ``identification`` a running number, of which IPv4
     carries 16 bits. ``local`` is written as it is, so it had better not be a wildcard address.
     """
-    sender, receiver = packed_pair(source[0], local[0])
-    udp = _udp(datagram, sender, receiver, source[1], local[1])
-    if len(sender) == 4:
-        kind, network = _TYPE_IPV4, _ipv4(sender, receiver, len(udp), identification & 0xFFFF)
+    flow = _flow(source[0], local[0])
+    length = 8 + len(datagram)
+    # A sum of 0 is sent as 65535, its equal: 0 says that there is no checksum (RFC 768).
+    words = int.from_bytes(datagram + b"\0" if length & 1 else datagram, "big")
+    total = -(flow.pseudo + 2 * length + source[1] + local[1] + words) % 0xFFFF or 0xFFFF
+    ports = (source[1], local[1], length, total)
+    identification &= 0xFFFF
+    if flow.is_v4:
+        whole = 20 + length
+        header_sum = -(flow.network + whole + identification) % 0xFFFF
+        head = _OVER_IPV4.pack(
+            *(flow.frame, 0x4500, whole, identification, 0, _TTL, _UDP, header_sum),
+            *(flow.addresses, *ports),
+        )
     else:
-        kind, network = _TYPE_IPV6, _ipv6(sender, receiver, len(udp))
-    frame = b"".join((_mac(receiver), _mac(sender), kind, network, udp))
+        head = _OVER_IPV6.pack(
+            flow.frame, 6 << 28, length, _UDP, _HOP_LIMIT, flow.addresses, *ports
+        )
+    frame = head + datagram
     seconds, micros = divmod(round(when * 1_000_000), 1_000_000)
     kept = frame[:SNAPLEN]
     return _RECORD.pack(seconds & 0xFFFFFFFF, micros, len(kept), len(frame)) + kept
 
 
-def checksum(octets: bytes) -> int:
-    """The complement of the one's complement sum of 16-bit words (RFC 1071), network order.
+class _Flow(NamedTuple):
+    """What all packets from one host to another have in common, and sums of that (RFC 1071)."""
 
-    That sum is the remainder of the octets, read as one number, divided by 65535, because
-    65536 leaves 1; so one division does it. Not for octets that are all zero.
-    """
-    return -int.from_bytes(octets + bytes(len(octets) & 1), "big") % 0xFFFF
+    is_v4: bool
+    frame: bytes
+    """Both MAC addresses and the type."""
+    addresses: bytes
+    network: int
+    """Of the IPv4 header, but for length and identification."""
+    pseudo: int
+    """Of the pseudo-header (RFC 768, RFC 8200 section 8.1), but for the length."""
+
+
+@lru_cache(maxsize=4096)
+def _flow(source: str, local: str) -> _Flow:
+    """Raises OSError where a host is no numeric address."""
+    sender, receiver = packed_pair(source, local)
+    is_v4 = len(sender) == 4
+    frame = _mac(receiver) + _mac(sender) + (_TYPE_IPV4 if is_v4 else _TYPE_IPV6)
+    words = int.from_bytes(sender + receiver, "big")
+    network = words + 0x4500 + (_TTL << 8 | _UDP)
+    return _Flow(is_v4, frame, sender + receiver, network % 0xFFFF, (words + _UDP) % 0xFFFF)
 
 
 def _mac(host: bytes) -> bytes:
@@ -73,31 +101,3 @@ def _mac(host: bytes) -> bytes:
     for index, octet in enumerate(host):
         mac[index % 6] ^= octet
     return bytes(mac)
-
-
-def _ipv4(sender: bytes, receiver: bytes, length: int, identification: int) -> bytes:
-    """The header of a packet with ``length`` octets behind it."""
-
-    def built(total: int) -> bytes:
-        return _IPV4.pack(
-            0x45, 0, 20 + length, identification, 0, _TTL, _UDP, total, sender, receiver
-        )
-
-    return built(checksum(built(0)))
-
-
-def _ipv6(sender: bytes, receiver: bytes, length: int) -> bytes:
-    """The header of a packet with ``length`` octets behind it."""
-    return _IPV6.pack(6 << 28, length, _UDP, _HOP_LIMIT, sender, receiver)
-
-
-def _udp(
-    datagram: bytes, sender: bytes, receiver: bytes, source_port: int, local_port: int
-) -> bytes:
-    """UDP header and datagram."""
-    length = 8 + len(datagram)
-    bare = _PORTS.pack(source_port, local_port, length, 0) + datagram
-    pseudo = sender + receiver + _PSEUDO.pack(_UDP, length)
-    # A sum of 0 is sent as 65535, its equal: 0 says that there is no checksum (RFC 768).
-    total = checksum(pseudo + bare) or 0xFFFF
-    return _PORTS.pack(source_port, local_port, length, total) + datagram

@@ -85,11 +85,6 @@ def test_a_udp_checksum_of_zero_is_written_as_its_equal(source: Address, local: 
     assert record[56:58] == b"\xff\xff"
 
 
-@given(st.binary(min_size=1, max_size=64).filter(any))
-def test_the_checksum_is_that_of_rfc_1071(octets: bytes) -> None:
-    assert pcap.checksum(octets) == 0xFFFF - words(octets)
-
-
 @given(moments)
 def test_microseconds_never_reach_a_second(when: float) -> None:
     seconds, micros = struct.unpack_from("=II", pcap.record(b"", *PAIR, when, 0))
