@@ -85,16 +85,23 @@ class MediaSet:
         """The reactor is shutting down; whoever opened the sockets closes them."""
 
     def doRead(self) -> None:
-        """Read at most BATCH packets; the reactor comes back for the rest."""
-        find = self._readers.get
-        for fd, _ in self._epoll.poll(0, BATCH):
-            read = find(fd)
-            if read is None:
-                continue  # closed by what an earlier packet of this turn brought about
-            try:
-                read()
-            except Exception:
-                self._failed()
+        """Read at most BATCH packets; the reactor comes back for the rest.
+
+        What arrives meanwhile belongs to the same turn: a turn of the reactor's costs as much as a
+        packet or two, and at 50,000 packets a second the next one is there when this is relayed.
+        """
+        find, poll = self._readers.get, self._epoll.poll
+        left = BATCH
+        while left > 0 and (events := poll(0, left)):
+            left -= len(events)
+            for fd, _ in events:
+                read = find(fd)
+                if read is None:
+                    continue  # closed by what an earlier packet of this turn brought about
+                try:
+                    read()
+                except Exception:
+                    self._failed()
 
     def _failed(self) -> None:
         # A bug, not a stranger's doing. Told at the 1st, 10th, 100th … time: a packet stream must

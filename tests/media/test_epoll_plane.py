@@ -17,7 +17,7 @@ from rtpproxy_tw.media.mediaset import BATCH
 from rtpproxy_tw.media.mediasocket import disconnect
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.streamsocket import AFTER_SILENCE, LOOK_EVERY, SILENCE, StreamSocket
-from rtpproxy_tw.media.udpport import BUDGET, bind_media
+from rtpproxy_tw.media.udpport import bind_media
 from rtpproxy_tw.session import Leg, SessionKey, new_session
 from rtpproxy_tw.statistics import Totals
 from tests.contracts import FOUR, SIX, MediaPlaneContract, rtp, session
@@ -437,18 +437,17 @@ def test_a_tap_gets_every_packet_from_its_release_on(bench: EpollBench) -> None:
 
 
 def test_one_flooded_port_leaves_the_others_their_turn(bench: EpollBench) -> None:
-    """A turn takes one packet of each port."""
+    """A turn takes one packet of each port, then the next of each, and has an end."""
     call = Call(bench)
     flooded = session(2)
     bench.plane.open(flooded.callee, FOUR)
     attacker = stranger(bench)
-    for _ in range(200):
+    for _ in range(2 * BATCH):
         attacker.socket.sendto(b"", ("127.0.0.1", flooded.callee.port))
     call.caller.socket.sendto(rtp(), ("127.0.0.1", call.session.caller.port))
     bench.pump(turns=1)
     assert [got for got, _ in call.callee.received()] == [rtp()]
-    assert 0 < bench.totals.npkts_discard <= BUDGET
-    assert BATCH > BUDGET
+    assert 0 < bench.totals.npkts_discard < BATCH
 
 
 def test_a_closed_session_is_gone_without_the_garbage_collector(bench: EpollBench) -> None:
