@@ -174,6 +174,10 @@ class SessionRegistry:
         self.touch(session)
         self.rearm(session)
 
+    def release(self, session: Session) -> None:
+        """Something about ``session`` is about to change: its packets come through the process."""
+        self._plane.release(session)
+
     def rearm(self, session: Session) -> None:
         """Something may have brought the end of ``session`` nearer."""
         timer = self._timers.get(session)

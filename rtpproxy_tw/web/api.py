@@ -227,6 +227,7 @@ class Api:
         """Record both parties of all media. Raises Refused where nothing can be recorded."""
         started, reasons = 0, []
         for session in self._found(call_id):
+            self.registry.release(session)
             for leg in session.legs:
                 try:
                     self.recorders.record(leg, None, single)

@@ -170,6 +170,16 @@ def test_a_command_that_may_change_something_takes_the_call_back_first(
     assert bench.session.caller.rtp.accepted == 5
 
 
+def test_whoever_changes_a_session_otherwise_takes_it_back_through_the_registry(
+    bench: Carried,
+) -> None:
+    """A recording asked for over HTTP, for one."""
+    bench.talk(3)
+    bench.registry.release(bench.session)
+    assert not bench.carried
+    assert bench.session.caller.rtp.accepted == 5
+
+
 def test_asking_takes_nothing_back(bench: Carried) -> None:
     """Q, G and I read along."""
     bench.do(Query("c", "f", "t"))
