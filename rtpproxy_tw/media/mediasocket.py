@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.media.mediaset import MediaSet
-from rtpproxy_tw.media.udpport import BUDGET, LONGEST, mark
+from rtpproxy_tw.media.udpport import BUDGET, LONGEST, mark, waiting
 
 BUFFER = bytearray(LONGEST)
 """Of all ports: a datagram has left before the next one is received."""
@@ -61,11 +61,7 @@ class MediaSocket:
 
     def pending(self) -> bool:
         """Whether a datagram that has arrived waits to be read."""
-        try:
-            self.socket.recv(1, socket.MSG_PEEK)
-        except OSError:
-            return False
-        return True
+        return waiting(self.socket)
 
     def drain(self) -> None:
         """Have what waits handled now, as far as one turn goes."""
