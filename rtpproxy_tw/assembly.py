@@ -1,0 +1,269 @@
+"""The parts of a relay, made from its settings and wired to each other."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from twisted.application.service import IService
+
+from rtpproxy_tw.collecting import Collecting
+from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.control.dispatcher import Dispatcher
+from rtpproxy_tw.control.locals import LocalChooser
+from rtpproxy_tw.control.negotiation import Negotiator
+from rtpproxy_tw.control.responder import Responder
+from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
+from rtpproxy_tw.control_sockets import ControlSockets
+from rtpproxy_tw.errors import AddressUnusable
+from rtpproxy_tw.insight import Around, Insight
+from rtpproxy_tw.interfaces import ISessionObserver
+from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media.carrier import Carrier
+from rtpproxy_tw.media.epollplane import WATCH_EVERY, EpollPlane
+from rtpproxy_tw.media.player import Players
+from rtpproxy_tw.media.processing import Processing
+from rtpproxy_tw.media.prompt_files import PromptDirectories
+from rtpproxy_tw.media.prompts import Prompts, ThreadReader
+from rtpproxy_tw.media.routes import local_for
+from rtpproxy_tw.media.userspace import UserspacePlane
+from rtpproxy_tw.planes import make_plane
+from rtpproxy_tw.recording.clock import SteadyWall
+from rtpproxy_tw.recording.recorders import FileRecorders
+from rtpproxy_tw.recording.space import Low, Reserve
+from rtpproxy_tw.recording.spool import Writer
+from rtpproxy_tw.recording_wiring import Afterwards
+from rtpproxy_tw.registry import SessionRegistry
+from rtpproxy_tw.reporting.accounting import NAME, Accounting
+from rtpproxy_tw.reporting.icmp import IcmpListener
+from rtpproxy_tw.reporting.notify import Notifier, TimeoutObserver
+from rtpproxy_tw.reporting.sampling import Sampler, Sampling
+from rtpproxy_tw.service import Playing, RateMeter, Recordings, RelayService, Sessions, every
+from rtpproxy_tw.session import Leg
+from rtpproxy_tw.statistics import Totals
+from rtpproxy_tw.tools.logs import is_detailed
+
+
+@dataclass(slots=True, frozen=True)
+class Surroundings:
+    """What every part is made from."""
+
+    settings: Settings
+    reactor: Any
+    wall: Callable[[], float]
+    """Seconds since the epoch, for stamps."""
+    totals: Totals
+
+
+def assemble(
+    settings: Settings,
+    reactor: Any,
+    wall: Callable[[], float],
+    totals: Totals,
+    carrier: Carrier,
+) -> RelayService:
+    """Everything that ``settings`` ask for, not yet started. Raises ConfigError."""
+    around = Surroundings(settings, reactor, wall, totals)
+    media = Media(around, carrier)
+    storing = Storing(around, media, note=lambda leg, text: registry.note(leg, "recording", text))
+    telling = Telling(around, media)
+    registry = SessionRegistry(
+        clock=reactor,
+        plane=media.plane,
+        totals=totals,
+        observers=(
+            telling.sampler,
+            storing.recorders,
+            media.players,
+            *telling.observers,
+        ),
+        ttl=settings.ttl,
+        independent=settings.independent_ttl,
+        hold_timeout=settings.hold_timeout,
+        max_duration=settings.max_duration,
+        max_sessions=settings.max_sessions,
+        max_media=settings.max_media,
+    )
+    control = Control(around, media, storing, telling, registry)
+    relay = RelayService(registry, control.negotiator, control.sockets.listeners)
+    control.sockets.at_end = relay.drain
+    http = telling.insight.connect(
+        registry=registry,
+        recorders=storing.recorders,
+        free_pairs=media.plane.free_pairs,
+        relay=relay,
+    )
+    relay.listeners += http.required
+    # Stopped in reverse order: first no more commands, then no more sessions, then what those
+    # still had to tell and to write.
+    for service in (
+        *storing.services,
+        carrier,
+        media.notifier,
+        *media.services,
+        *telling.accounting,
+        every(1.0, reactor, RateMeter(totals).tick),
+        every(1.0, reactor, storing.writer.flush),
+        every(1.0, reactor, storing.recorders.tick),
+        every(1.0, reactor, media.plane.refresh_all),
+        Sampling(telling.sampler, registry, reactor),
+        *_watching(media.plane, reactor),
+        Collecting(registry, reactor),
+        IcmpListener(reactor, telling.sampler.unreachable),
+        *telling.insight.services,
+        Sessions(registry),
+        *control.sockets.listeners,
+        *http.listeners,
+    ):
+        service.setServiceParent(relay)
+    return relay
+
+
+class Media:
+    """What carries packets and makes them. Raises ConfigError."""
+
+    def __init__(self, around: Surroundings, carrier: Carrier) -> None:
+        settings, reactor = around.settings, around.reactor
+        self.notifier = Notifier(reactor=reactor, allowed=settings.notify)
+        self.plane = make_plane(settings, reactor, around.totals, carrier.path)
+        self.processing = Processing(self.notifier, around.totals, reactor.seconds)
+        reader = ThreadReader(reactor)
+        self.players = Players(
+            clock=reactor,
+            prompts=Prompts(PromptDirectories(settings.prompt_dirs), reader),
+            processing=self.processing,
+            totals=around.totals,
+            random_bits=secrets.randbits,
+            send_twice=settings.send_twice,
+        )
+        self.services: tuple[IService, ...] = (Playing(self.players, reader),)
+
+
+class Storing:
+    """What records. ``note`` takes what is to stand in a leg's timeline. Raises ConfigError."""
+
+    def __init__(
+        self, around: Surroundings, media: Media, note: Callable[[Leg, str], None]
+    ) -> None:
+        settings = around.settings
+        self.writer = Writer(
+            reserve=Reserve(settings.record_min_free << 20, Low(settings.record_low_space))
+        )
+        afterwards = Afterwards(settings, around.reactor)
+        stamps = SteadyWall(around.wall, around.reactor.seconds)
+        self.recorders = FileRecorders(
+            directory=settings.record_dir,
+            spool=settings.spool_dir,
+            pcap=settings.record_pcap,
+            rtcp=settings.record_rtcp,
+            everything=settings.record_all,
+            writer=self.writer,
+            wall=stamps,
+            settle=stamps.settle,
+            local_host=lambda host: local_for(host) or "0.0.0.0",
+            outlet=lambda host: media.plane.outlet(_local_for(host)),
+            resume=settings.record_resume,
+            tell=afterwards.tell,
+            export=afterwards.export,
+            note=note,
+        )
+        self.services: tuple[IService, ...] = (*afterwards.services, Recordings(self.writer))
+
+
+class Telling:
+    """What watches calls and tells of them. Raises ConfigError."""
+
+    def __init__(self, around: Surroundings, media: Media) -> None:
+        settings, reactor = around.settings, around.reactor
+        self.insight = Insight(settings, reactor, around.wall, around.totals)
+        self.sampler = Sampler(
+            clock=reactor,
+            is_local=lambda host: local_for(host) == host,
+            refresh=media.plane.refresh,
+            release=media.plane.release,
+        )
+        accounted = (_accounting(around),) if "acct_csv" in settings.modules else ()
+        self.observers: tuple[ISessionObserver, ...] = (
+            TimeoutObserver(media.notifier),
+            *accounted,
+            *self.insight.observers,
+        )
+        self.accounting: tuple[IService, ...] = tuple(
+            service
+            for accounting in accounted
+            for service in (
+                Around(start=accounting.start, stop=accounting.stop),
+                every(0.5, reactor, accounting.tick),
+            )
+        )
+
+
+class Control:
+    """What hears commands and obeys. Raises ConfigError."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        media: Media,
+        storing: Storing,
+        telling: Telling,
+        registry: SessionRegistry,
+    ) -> None:
+        settings, reactor = around.settings, around.reactor
+        self.negotiator = Negotiator(
+            clock=reactor,
+            registry=registry,
+            plane=media.plane,
+            processing=media.processing,
+            notifier=media.notifier,
+            locals_=LocalChooser(settings.addresses, local_for),
+            latch=latch_factory(settings.latching),
+            setup_ttl=settings.setup_ttl,
+            asymmetric=settings.asymmetric,
+        )
+        dispatcher = Dispatcher(
+            registry=registry,
+            plane=media.plane,
+            negotiator=self.negotiator,
+            recorders=storing.recorders,
+            players=media.players,
+            notifier=media.notifier,
+            totals=around.totals,
+        )
+        responder = Responder(
+            dialect=RtpproxyDialect(bridging=settings.addresses.bridging),
+            executor=telling.insight.metered(dispatcher),
+            totals=around.totals,
+            clock=reactor,
+            detailed=partial(is_detailed, settings),
+        )
+        self.sockets = ControlSockets(settings, reactor, responder)
+
+
+def _accounting(around: Surroundings) -> Accounting:
+    return Accounting(
+        path=os.path.abspath(NAME),
+        node=socket.gethostname(),
+        now=around.reactor.seconds,
+        wall=around.wall,
+    )
+
+
+def _local_for(host: str) -> str:
+    """The local address that leads to ``host``. Raises AddressUnusable."""
+    local = local_for(host)
+    if local is None:
+        raise AddressUnusable(f"no route leads to {host}")
+    return local
+
+
+def _watching(plane: UserspacePlane, reactor: Any) -> list[IService]:
+    """What lets ``plane`` notice parties that fell silent, where it cares."""
+    if isinstance(plane, EpollPlane):
+        return [every(WATCH_EVERY, reactor, plane.watch)]
+    return []

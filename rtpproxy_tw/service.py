@@ -1,0 +1,151 @@
+"""The relay as a Twisted service, and the small services it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from rtpproxy_tw.control.listeners import Listener, Stdio
+from rtpproxy_tw.control.negotiation import Negotiator
+from rtpproxy_tw.media.player import Players
+from rtpproxy_tw.media.prompts import ThreadReader
+from rtpproxy_tw.recording.spool import Writer
+from rtpproxy_tw.registry import SessionRegistry
+from rtpproxy_tw.session import Ending
+from rtpproxy_tw.statistics import Totals
+
+
+class RelayService(MultiService):
+    """The whole relay.
+
+    ``ready`` fires when every control socket listens, or fails with what kept one from it.
+    ``drained`` fires when a relay that was told to take no new sessions has none left.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, registry: SessionRegistry, negotiator: Negotiator, listeners: list[Listener | Stdio]
+    ) -> None:
+        super().__init__()
+        self.registry = registry
+        self._negotiator = negotiator
+        self.listeners = listeners
+        self.ready: Deferred[None] = Deferred()
+        self.drained: Deferred[None] = Deferred()
+        self.listening = False
+        """Whether the control sockets are open."""
+        self.ending = False
+        """Whether the process is to end with the last session."""
+
+    def startService(self) -> None:
+        """Start everything; the control sockets last."""
+        super().startService()
+        waiting = [listener.listening for listener in self.listeners]
+        DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True).addCallbacks(
+            self._is_ready,
+            lambda failure: self.ready.errback(failure.value.subFailure),
+        )
+
+    def drain(self) -> Deferred[None]:
+        """Take no new sessions from now on; the result is ``drained``. Idempotent."""
+        if not self.ending:
+            self.ending = True
+            self.refuse()
+            self.registry.when_empty = self._empty
+            if not len(self.registry):
+                self._empty()
+        return self.drained
+
+    @property
+    def draining(self) -> bool:
+        """Whether new sessions are refused."""
+        return self._negotiator.draining
+
+    def refuse(self) -> None:
+        """Take no new sessions, and go on without. Idempotent."""
+        if not self._negotiator.draining:
+            self._negotiator.draining = True
+            self.log.info("no new sessions from now on; {count} are left", count=len(self.registry))
+
+    def resume(self) -> None:
+        """Take new sessions again, unless the process is to end. Idempotent."""
+        if self._negotiator.draining and not self.ending:
+            self._negotiator.draining = False
+            self.log.info("new sessions are taken again")
+
+    def ignored_signal(self, name: str) -> None:
+        """A signal that has no meaning yet came."""
+        self.log.info("{name} is kept for later use and ignored", name=name)
+
+    def _is_ready(self, results: object) -> None:
+        self.listening = True
+        self.ready.callback(None)
+
+    def _empty(self) -> None:
+        if not self.drained.called:
+            self.drained.callback(None)
+
+
+class Sessions(Service):
+    """Ends what is left when the relay stops."""
+
+    def __init__(self, registry: SessionRegistry) -> None:
+        self._registry = registry
+
+    def stopService(self) -> None:
+        """End every session."""
+        super().stopService()
+        self._registry.end_all(Ending.SHUTDOWN)
+
+
+class Recordings(Service):
+    """Finishes the recordings when the relay stops."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def stopService(self) -> None:
+        """Write what is still to be written."""
+        super().stopService()
+        self._writer.stop()
+
+
+class Playing(Service):
+    """Plays and reads prompts while the relay runs."""
+
+    def __init__(self, players: Players, reader: ThreadReader) -> None:
+        self._players = players
+        self._reader = reader
+
+    def stopService(self) -> None:
+        """Stop all players, and the thread that reads for them."""
+        super().stopService()
+        self._players.stop_all()
+        self._reader.stop()
+
+
+class RateMeter:
+    """Packets received in the last second, for the counter pps_in."""
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+        self._before = 0
+
+    def tick(self) -> None:
+        """A second has passed."""
+        now = self._totals.npkts_rcvd
+        self._totals.pps_in = float(now - self._before)
+        self._before = now
+
+
+def every(seconds: float, reactor: Any, call: Callable[[], None]) -> TimerService:
+    """A service that calls ``call`` at once and then all ``seconds`` by ``reactor``'s time."""
+    timer = TimerService(seconds, call)
+    timer.clock = reactor
+    return timer
