@@ -139,6 +139,14 @@ class Stream:
     dropped: int = 0
     ignored: int = 0
     octets: int = 0
+    withheld: int = 0
+    """Octets accepted that were not passed on, less what was added to packets on the way."""
+    carried: int = 0
+    carried_octets: int = 0
+    """Of what was accepted, and passed on, how much a fast path carried."""
+    added: int = 0
+    added_octets: int = 0
+    """What was sent to the party although the other one had not sent it: prompts, feeds."""
     first_heard: float = 0.0
     last_heard: float = 0.0
     longest_gap: float = 0.0
@@ -239,6 +247,8 @@ class Session:
     notify: tuple[NotifySocket, bytes] | None = None
     outlet_of: Session | None = None
     """The session whose media leaves through this one; its own is then not relayed."""
+    to_tag: str | None = None
+    """The callee's tag as commands last had it."""
     ended: Ending | None = None
     timeline: Timeline = field(default_factory=Timeline, repr=False)
     """What happened to it, bounded."""

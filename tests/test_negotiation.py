@@ -509,3 +509,18 @@ def test_a_timeout_is_told_to_the_observers_as_such() -> None:
     complete(bench)
     bench.do(Delete("c", "f", "t"))
     assert bench.observer.endings == [Ending.DELETED]
+
+
+def test_the_callees_tag_is_known_from_whichever_command_has_it() -> None:
+    bench = Bench()
+    bench.do(Update("a", "f", None, F))
+    session = next(iter(bench.registry))
+    assert session.to_tag is None
+    bench.do(Lookup("a", "f", "branch1;1", T))
+    assert session.to_tag == "branch1;1"
+    bench.do(Update("a", "t", "f", T))
+    assert session.to_tag == "t"
+    bench.do(Lookup("a", "t", "f", F))
+    assert session.to_tag == "t"
+    bench.do(Update("a", "f", None, F))
+    assert session.to_tag == "t"

@@ -94,6 +94,7 @@ class Negotiator:
             if not command.options.weak:
                 found.session.strong = True
         session, party = found
+        _note_to_tag(found, command.from_tag, command.to_tag)
         session.notify = self._notification(command.notify, origin)
         self._describe(party, command.options, command.remote)
         answered = _allocated(party.opposite)
@@ -105,6 +106,7 @@ class Negotiator:
         found = self._registry.find(command.call_id, command.from_tag, command.to_tag)
         if found is None:
             return NotFound()
+        _note_to_tag(found, command.from_tag, command.to_tag)
         party = found.leg.opposite
         answered = self._look_up(party, command.options, chosen, command.remote)
         return self.with_subs(answered, command.subs, party)
@@ -281,6 +283,13 @@ def _allocated(leg: Leg) -> Allocated:
     assert local is not None, "a leg with a port has an address"
     host = local.advertised or (None if local.wildcard else local.host)
     return Allocated(leg.port, host, ":" in local.host)
+
+
+def _note_to_tag(found: Match, first: str, second: str | None) -> None:
+    """Keep the callee's tag; a command names the tag of the party it speaks of first."""
+    tag = second if found.leg is found.session.caller else first
+    if tag is not None:
+        found.session.to_tag = tag
 
 
 def _note(party: Leg, remote: Remote, now: float) -> None:

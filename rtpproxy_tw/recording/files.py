@@ -125,6 +125,7 @@ class Files:
         """What the sidecar says; times are seconds since the epoch."""
         outcomes = [sink.outcome for sink in self.sinks]
         call_id, from_tag = self.session.key
+        to_tag = self.session.to_tag
         kinds = list(self.heard.payload_types)
         return {
             "version": VERSION,
@@ -133,6 +134,8 @@ class Files:
             "call_id_encoded": identifier(call_id),
             "from_tag": shown(from_tag),
             "from_tag_encoded": identifier(from_tag),
+            "to_tag": None if to_tag is None else shown(to_tag),
+            "to_tag_encoded": None if to_tag is None else identifier(to_tag),
             "parties": [side.value for side in self.sides],
             "format": "pcap" if self.is_pcap else "adhoc",
             "started": round(self.started, 3),

@@ -15,6 +15,7 @@ from rtpproxy_tw.errors import AddressUnusable, NoPortsLeft, RecordingRefused
 from rtpproxy_tw.interfaces import IRecorders, ISessionObserver, ITap
 from rtpproxy_tw.recording import adhoc, names, pcap
 from rtpproxy_tw.recording.copies import CopySink, CopyTap, Outlet
+from rtpproxy_tw.recording.counts import RecordingCounts
 from rtpproxy_tw.recording.files import Files, Finished, PartyState, Tell, event
 from rtpproxy_tw.recording.sinks import Note, Place, Sink, Sinks
 from rtpproxy_tw.recording.space import SUFFIX
@@ -98,6 +99,9 @@ class FileRecorders:
         self._identify = count()
         self._recordings: dict[Leg, Recording] = {}
         self._names: set[str] = set()
+        self._open_files: dict[Files, None] = {}
+        self.counts = RecordingCounts()
+        """What metrics tell; its packets are as of the latest tick."""
 
     def record(self, leg: Leg, target: str | None, single: bool) -> None:
         """Record what the party of ``leg`` sends, unless that is being done already.
@@ -192,6 +196,7 @@ class FileRecorders:
 
     def tick(self) -> None:
         """Look whether disks fail recordings or lose packets, and tell. To be called often."""
+        self.counts.look(self._open_files)
         for leg, recording in (*self._recordings.items(), *self._paused.items()):
             files = recording.files
             if files is None:
@@ -216,7 +221,10 @@ class FileRecorders:
                 return
 
     def completed(self, session: Session) -> None:
-        """Nothing: taps are attached whether or not a leg has sockets."""
+        """Have what was not known before in the sidecars, should the process be killed."""
+        for files in self._of_session.get(session, ()):
+            if files.ended is None:
+                self._sidecar(files)
 
     def ended(self, session: Session, why: Ending) -> None:
         """Close what the session has."""
@@ -249,6 +257,8 @@ class FileRecorders:
         self._log.info("recording into {name}", name=chosen[0])
         files = Files(leg.session, chosen, sinks, single, self._pcap, self._wall())
         self._of_session.setdefault(leg.session, []).append(files)
+        self._open_files[files] = None
+        self.counts.started += 1
         return files
 
     def _open_all(self, place: Place, chosen: tuple[str, ...]) -> tuple[Sink, ...]:
@@ -271,9 +281,12 @@ class FileRecorders:
         files.join(leg)
         recording.attach()
         leg.recording = PartyState(files)
+        self._sidecar(files)
+        self._tell(event("started", files))
+
+    def _sidecar(self, files: Files) -> None:
         assert self._place is not None
         self._writer.note(Note(self._place, files.sidecar, files.as_json))
-        self._tell(event("started", files))
 
     def _tap(self, stream: Stream, files: Files) -> ITap:
         sink = files.sink(stream.component)
@@ -302,6 +315,8 @@ class FileRecorders:
     def _written(self, files: Files) -> None:
         """All of ``files`` is where it belongs, as far as it could be written."""
         files.finished = True
+        del self._open_files[files]
+        self.counts.complete(files)
         if files.failed and not files.failure_told:
             files.failure_told = True
             self._tell(event("failed", files))

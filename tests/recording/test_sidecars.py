@@ -246,3 +246,23 @@ def test_no_recording_has_the_name_of_another_s_sidecar() -> None:
     it.record(session.caller, "x", single=True)
     it.record(other.caller, "x.json", single=True)
     assert sorted(it.sinks.files) == ["x", "x.json~2"]
+
+
+def test_the_callee_s_tag_is_told_as_soon_as_it_is_known() -> None:
+    it, session = Recorder(everything=True), a_session()
+    it.recorders.created(session)
+    assert it.sidecar()["to_tag"] is None
+    session.to_tag = "to/1\udcff"
+    it.recorders.completed(session)
+    for told in (it.sidecar(), it.sidecar("call=from.a.rtp")):
+        assert told["to_tag_encoded"] == "to%2F1%FF"
+    it.recorders.ended(session, Ending.DELETED)
+    assert it.sidecar()["to_tag_encoded"] == "to%2F1%FF"
+
+
+def test_a_recording_that_ended_before_the_answer_keeps_its_sidecar() -> None:
+    it, session = Recorder(), a_session()
+    it.record(session.caller)
+    it.recorders.stop(session.caller)
+    it.recorders.completed(session)
+    assert it.sidecar()["state"] == "finished"
