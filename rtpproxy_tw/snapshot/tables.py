@@ -1,0 +1,316 @@
+"""What is written of each class that a session is made of.
+
+``tests/snapshot`` compares the tables with the classes, so that no attribute is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from rtpproxy_tw.addresses import LocalAddress
+from rtpproxy_tw.latch.candidates import MOST_CANDIDATES, Candidate, Candidates
+from rtpproxy_tw.latch.contest import Contest
+from rtpproxy_tw.latch.rank import Rank
+from rtpproxy_tw.latch.trail import Trail
+from rtpproxy_tw.quality.analyzer import Analyzer
+from rtpproxy_tw.quality.bursts import Bursts
+from rtpproxy_tw.quality.jitter import SOURCES_KEPT, TIMESTAMPS_KEPT, Jitter, SourceJitter
+from rtpproxy_tw.quality.monitor import CHANGES_KEPT, Monitor
+from rtpproxy_tw.quality.opinion import REPORTS_KEPT, Opinion
+from rtpproxy_tw.quality.refusals import MOST_SOURCES, Refusals
+from rtpproxy_tw.quality.timeline import LONGEST_TEXT, MOST_ENTRIES, Entry, Timeline
+from rtpproxy_tw.rtp import Header
+from rtpproxy_tw.session import NotifySocket
+from rtpproxy_tw.snapshot.kinds import (
+    ADDRESS,
+    BITMAP,
+    COUNT,
+    FLAG,
+    HOST,
+    INTEGER,
+    NUMBER,
+    OCTETS,
+    TEXT,
+    TIME,
+    Kind,
+    either,
+    integer,
+    listed,
+    one_of,
+    row,
+    text,
+)
+from rtpproxy_tw.snapshot.shapes import Shape
+
+SSRC = integer(0, 0xFFFFFFFF)
+PAYLOAD_TYPE = integer(0, 127)
+PAYLOAD_TYPES = listed(PAYLOAD_TYPE, 256, tuple)
+KEY = row(TEXT, TEXT)
+
+LOCAL = row(HOST, either(TEXT), either(TEXT), into=lambda values: LocalAddress(*values))
+LOCAL_ADDRESS = Kind(lambda local: [local.host, local.advertised, local.label], LOCAL.unpack)
+
+NOTIFY = row(
+    row(TEXT, TEXT, integer(0, 65535), either(TEXT), into=lambda values: NotifySocket(*values)),
+    OCTETS,
+)
+
+# Quality.
+
+SOURCE_JITTER = Shape(
+    SourceJitter,
+    {
+        "last": NUMBER,
+        "peak": NUMBER,
+        "total": NUMBER,
+        "samples": COUNT,
+        "_recent": listed(SSRC, TIMESTAMPS_KEPT, lambda found: deque(found, TIMESTAMPS_KEPT)),
+        "_greatest": INTEGER,
+        "_clock_rate": COUNT,
+        "_ticks": INTEGER,
+        "_timestamp": SSRC,
+    },
+)
+
+
+def _unpack_source(record: Any, shift: float) -> SourceJitter:
+    source: SourceJitter = SOURCE_JITTER.unpack(record, shift)
+    source._ticks += int(shift * source._clock_rate)
+    return source
+
+
+SOURCES = listed(row(SSRC, Kind(SOURCE_JITTER.pack, _unpack_source)), SOURCES_KEPT, dict)
+
+JITTER = Shape(
+    Jitter,
+    {
+        "_sources": Kind(lambda found: SOURCES.pack and SOURCES.pack(found.items()), SOURCES[1]),
+        "_peak": NUMBER,
+        "_total": NUMBER,
+        "_samples": COUNT,
+    },
+)
+
+ANALYZER = Shape(
+    Analyzer,
+    {
+        "received": COUNT,
+        "duplicates": COUNT,
+        "errors": COUNT,
+        "ssrc": either(SSRC),
+        "ssrc_changes": COUNT,
+        "payload_type": either(PAYLOAD_TYPE),
+        "reordered": COUNT,
+        "runs": COUNT,
+        "known_from": INTEGER,
+        "stray": OCTETS,
+        "stray_at": TIME,
+        "_earlier": INTEGER,
+        "_offset": INTEGER,
+        "_lowest": INTEGER,
+        "_highest": INTEGER,
+        "_seen": BITMAP,
+        "_unmarked": COUNT,
+        "_jitter": JITTER.kind,
+    },
+    left_out=["_source"],
+)
+
+
+def _unpack_analyzer(record: Any, shift: float) -> Analyzer:
+    analyzer: Analyzer = ANALYZER.unpack(record, shift)
+    if analyzer.ssrc is not None:
+        analyzer._source = analyzer._jitter.source(analyzer.ssrc)
+    return analyzer
+
+
+ANALYZER_KIND = Kind(ANALYZER.pack, _unpack_analyzer)
+
+BURSTS = Shape(
+    Bursts,
+    {
+        "packets": COUNT,
+        "lost": COUNT,
+        "unjudged": COUNT,
+        "runs": COUNT,
+        "_since": INTEGER,
+        "_span": COUNT,
+        "_span_lost": COUNT,
+        "_closed": COUNT,
+        "_closed_packets": COUNT,
+        "_closed_lost": COUNT,
+        "_gaps": COUNT,
+        "_gap_packets": INTEGER,
+        "_run": COUNT,
+        "_next": INTEGER,
+    },
+)
+
+OPINION = Shape(
+    Opinion,
+    {
+        "believed": COUNT,
+        "doubted": COUNT,
+        "round_trip": either(NUMBER),
+        "lost": either(INTEGER),
+        "jitter": COUNT,
+        "said_goodbye": either(TIME),
+        "_reports": listed(row(SSRC, TIME), REPORTS_KEPT, lambda found: deque(found, REPORTS_KEPT)),
+    },
+)
+
+MONITOR = Shape(
+    Monitor,
+    {
+        "bursts": BURSTS.kind,
+        "opinion": OPINION.kind,
+        "mos_last": either(NUMBER),
+        "mos_min": either(NUMBER),
+        "mos_min_at": TIME,
+        "mos_sum": NUMBER,
+        "mos_count": COUNT,
+        "quiet_since": TIME,
+        "silent_since": TIME,
+        "ssrc_changed": TIME,
+        "flaps": listed(TIME, CHANGES_KEPT, lambda found: deque(found, CHANGES_KEPT)),
+        "crossed": COUNT,
+        "suffering": FLAG,
+        "code": text(100),
+        "code_since": TIME,
+        "_interval": either(row(TIME, INTEGER, INTEGER, INTEGER, INTEGER)),
+        "_sent": INTEGER,
+        "_received": INTEGER,
+        "_ssrc_changes": INTEGER,
+        "_payload_type": either(PAYLOAD_TYPE),
+        "_relatches": INTEGER,
+        "_accepted": INTEGER,
+        "_ignored": INTEGER,
+        "_reports": INTEGER,
+        "_stray_at": TIME,
+        "_unreachable": INTEGER,
+    },
+)
+
+_SEEN = listed(row(ADDRESS, COUNT), MOST_SOURCES, dict)
+
+REFUSALS = Shape(
+    lambda: Refusals(("", 0)),
+    {
+        "source": ADDRESS,
+        "at": TIME,
+        "ssrc": either(SSRC),
+        "count": COUNT,
+        "sources": Kind(
+            lambda found: [[list(source), count] for source, count in found.items()], _SEEN.unpack
+        ),
+    },
+)
+
+_ENTRIES = listed(
+    row(TIME, text(32), text(LONGEST_TEXT), into=lambda values: Entry(*values)), MOST_ENTRIES
+)
+_LAST = either(
+    listed(
+        row(TIME, text(32), text(LONGEST_TEXT), into=lambda values: Entry(*values)),
+        MOST_ENTRIES // 2,
+        lambda found: deque(found, MOST_ENTRIES - MOST_ENTRIES // 2),
+    )
+)
+
+TIMELINE = Shape(
+    Timeline,
+    {"_first": _ENTRIES, "_last": _LAST, "dropped": COUNT},
+    left_out=["_limit"],
+)
+
+# Latches.
+
+CANDIDATE = Shape(
+    lambda: Candidate(("", 0), 0.0, 0.0),
+    {
+        "source": ADDRESS,
+        "since": TIME,
+        "heard": TIME,
+        "run": COUNT,
+        "spaced": COUNT,
+        "first": TIME,
+        "last": TIME,
+        "ssrc": either(SSRC),
+        "sequence": integer(0, 0xFFFF),
+        "offered": FLAG,
+    },
+)
+
+_NOTED = listed(CANDIDATE.kind, MOST_CANDIDATES, lambda found: {one.source: one for one in found})
+
+CANDIDATES = Shape(
+    Candidates,
+    {"_noted": Kind(lambda noted: [CANDIDATE.pack(one) for one in noted.values()], _NOTED.unpack)},
+)
+
+CONTEST = Shape(
+    lambda: Contest(None, None, None),
+    {
+        "candidates": CANDIDATES.kind,
+        "decision": either(TIME),
+        "_signalled": either(ADDRESS),
+        "_former": either(ADDRESS),
+        "_kin": either(HOST),
+    },
+)
+
+TRAIL = Shape(
+    lambda: Trail(Header(0, 0, 0, 0, False, 12, 12), 0.0),
+    {
+        "_ssrc": SSRC,
+        "_sequence": integer(0, 0xFFFF),
+        "_sampled": TIME,
+        "_rate": NUMBER,
+    },
+)
+
+_EVERY_LATCH: dict[str, Kind] = {
+    "signalled": either(ADDRESS),
+    "remote": either(ADDRESS),
+    "source": either(ADDRESS),
+    "settled": FLAG,
+    "loopback": FLAG,
+    "payload_types": PAYLOAD_TYPES,
+    "relatches": COUNT,
+    "last_heard": TIME,
+}
+
+STRICT_LATCH = {
+    **_EVERY_LATCH,
+    "asymmetric": FLAG,
+    "_rank": one_of(Rank),
+    "_confirmed": FLAG,
+    "_completed": FLAG,
+    "_open_until": TIME,
+    "_changed": TIME,
+    "_was_asymmetric": FLAG,
+    "_former": either(ADDRESS),
+    "_kin": either(HOST),
+    "_contest": either(CONTEST.kind),
+    "_held": TIME,
+    "_trail": either(TRAIL.kind),
+    "_sample_at": TIME,
+    "_rtp_source": either(ADDRESS),
+    "_agreed": FLAG,
+}
+
+ORIGINAL_LATCH = {
+    **_EVERY_LATCH,
+    "_asymmetric": FLAG,
+    "_latched": FLAG,
+    "_learned": FLAG,
+    "_before": either(ADDRESS),
+    "_updated": TIME,
+    "_ssrc": either(SSRC),
+    "_sequence": integer(0, 0xFFFF),
+    "_refreshed": TIME,
+    "_current_ssrc": either(SSRC),
+    "_current": OCTETS,
+    "_look_at": TIME,
+}
