@@ -354,3 +354,5 @@ class Origin:
     transport: str = "unix"
     peer: str | None = None
     local: str | None = None
+    denied: frozenset[str] = frozenset()
+    """The letters of commands that are not taken there."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
 
-from rtpproxy_tw.configuration.settings import ControlAddress, Settings
+from rtpproxy_tw.configuration.settings import TLS_KINDS, ControlAddress, Settings
+from rtpproxy_tw.control.access import Access
 from rtpproxy_tw.control.datagrams import Datagrams
 from rtpproxy_tw.control.factories import LinesFactory, OneShotFactory
 from rtpproxy_tw.control.framing import Lines
@@ -22,19 +24,34 @@ from rtpproxy_tw.control.listeners import (
     tcp,
 )
 from rtpproxy_tw.control.responder import Responder
+from rtpproxy_tw.control_access import Admission
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.tools.paths import claim_socket_path, own_socket
+
+if TYPE_CHECKING:
+    from rtpproxy_tw.control.tls import TlsIdentity
 
 SOCKET_MODE = 0o660
 """Permission bits of UNIX control sockets: whoever reaches one can end every call."""
 
 
 class ControlSockets:
-    """Makes the listeners of all configured control sockets."""
+    """Makes the listeners of all configured control sockets.
+
+    ``wall`` gives seconds since the epoch: certificates are valid until a date.
+    """
 
     log = Logger()
 
-    def __init__(self, settings: Settings, reactor: Any, responder: Responder) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        responder: Responder,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.admission = Admission(settings)
+        self.tls = self._identity(settings, wall)
         self._settings = settings
         self._reactor = reactor
         self._responder = responder
@@ -61,30 +78,62 @@ class ControlSockets:
     def _open(self, address: ControlAddress) -> Listener | Stdio:
         kind, host, port, _ = address
         reactor = self._reactor
+        access = self.admission.rules(address)
         match kind:
             case "unix" | "cunix":
                 claim_socket_path(host)
                 factory = OneShotFactory if kind == "unix" else LinesFactory
-                made = factory(responder=self._responder, kind=kind, clock=reactor)
+                made = factory(responder=self._responder, kind=kind, clock=reactor, access=access)
                 mode = self._mode()
                 return Listener(
                     stream(ControlEndpoint(reactor, host, mode), made),
                     lambda _: self._own(host, mode),
                 )
             case "tcp" | "tcp6":
-                return Listener(stream(tcp(reactor, host, port), self._lines(kind)))
+                return Listener(stream(tcp(reactor, host, port), self._lines(kind, access)))
+            case "tls" | "tls6":
+                return Listener(stream(tcp(reactor, host, port), self._secured(kind, access)))
             case "udp" | "udp6":
-                protocol = Datagrams(responder=self._responder, kind=kind, clock=reactor)
+                protocol = Datagrams(
+                    responder=self._responder, kind=kind, clock=reactor, access=access
+                )
                 return Listener(datagrams(reactor, protocol, host, port))
             case "systemd":
-                return Listener(stream(systemd(reactor), self._lines(kind)))
+                return Listener(stream(systemd(reactor), self._lines(kind, access)))
             case _:
-                return self._stdio(kind)
+                return self._stdio(kind, access)
 
-    def _lines(self, kind: str) -> LinesFactory:
-        return LinesFactory(responder=self._responder, kind=kind, clock=self._reactor)
+    def _lines(self, kind: str, access: Access) -> LinesFactory:
+        return LinesFactory(
+            responder=self._responder, kind=kind, clock=self._reactor, access=access
+        )
 
-    def _stdio(self, kind: str) -> Stdio:
+    def _secured(self, kind: str, access: Access) -> Any:
+        from rtpproxy_tw.control.tls import HANDSHAKE, TlsLinesFactory, secured
+
+        assert self.tls is not None, "made before the first of them is opened"
+        factory = TlsLinesFactory(
+            responder=self._responder,
+            kind=kind,
+            clock=self._reactor,
+            idle=HANDSHAKE,
+            access=access,
+        )
+        return secured(self.tls, factory)
+
+    def _identity(self, settings: Settings, wall: Callable[[], float]) -> TlsIdentity | None:
+        if all(address.kind not in TLS_KINDS for address in settings.control):
+            return None
+        try:
+            from rtpproxy_tw.control.tls import TlsFiles, TlsIdentity
+        except ImportError as error:
+            raise ConfigError("tls: needs pyOpenSSL: pip install 'rtpproxy-tw[tls]'") from error
+        certificate = settings.tls_cert
+        assert certificate is not None, "the settings see to it"
+        authority = settings.tls_ca if settings.tls_client_cert else None
+        return TlsIdentity(TlsFiles(certificate, settings.tls_key or certificate, authority), wall)
+
+    def _stdio(self, kind: str, access: Access) -> Stdio:
         # The end of the input ends the process only where nobody else can command it.
         alone = all(other.kind in ("stdio", "stdioc") for other in self._settings.control)
         decisive = alone or kind == "stdioc"
@@ -93,6 +142,7 @@ class ControlSockets:
             kind=kind,
             clock=self._reactor,
             idle=None,
+            access=access,
             at_end=self._end_of_input if decisive else lambda: None,
         )
         return Stdio(protocol, lambda wired: StandardIO(wired, reactor=self._reactor))

@@ -35,6 +35,7 @@ FOLDERS = {"control", "media", "recording", "reporting", "web", "continuity"}
 """Never import each other."""
 
 PURE_PARTS = {
+    "control.access",
     "control.escape",
     "control.logbudget",
     "control.modifiers",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rtpproxy_tw.addresses import LocalAddresses
 from rtpproxy_tw.configuration.host import PID_FILE, Host
-from rtpproxy_tw.configuration.listen import advertised, local_addresses
+from rtpproxy_tw.configuration.listen import Resolve, advertised, local_addresses
 from rtpproxy_tw.configuration.modules_file import of_file_name
 from rtpproxy_tw.configuration.settings import (
     MAX_NOTIFY,
@@ -23,6 +23,8 @@ from rtpproxy_tw.configuration.values import (
     account,
     collector,
     control_address,
+    control_network,
+    control_policy,
     http_endpoint,
     is_wildcard,
     log_target,
@@ -136,7 +138,10 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
     symmetric = not addresses.bridging or chosen.flag("bridge_symmetric")
     return Settings(
         control=_control(chosen, host),
+        **_commanding(chosen, host),
         addresses=addresses,
+        deny_private=chosen.flag("deny_private"),
+        core_dumps=chosen.flag("core_dumps"),
         min_port=min_port,
         max_port=max_port,
         sequential=chosen.flag("sequential"),
@@ -238,11 +243,27 @@ def _control(chosen: _Chosen, host: Host) -> tuple[ControlAddress, ...]:
     texts = chosen.texts("control")
     if not texts:
         return (ControlAddress("unix", host.default_socket(), named=False),)
+    return tuple(control_address(text, _named(host)) for text in texts)
+
+
+def _named(host: Host) -> Resolve:
     # --no_resolve is about media addresses; a control socket's name must be resolved anyway.
-    return tuple(
-        control_address(text, lambda name, family: host.resolve(name, family, numeric=False))
-        for text in texts
-    )
+    return lambda name, family: host.resolve(name, family, numeric=False)
+
+
+def _commanding(chosen: _Chosen, host: Host) -> dict[str, Any]:
+    """The settings that decide who may command, and what."""
+    return {
+        "control_allow": tuple(map(control_network, chosen.texts("control_allow"))),
+        "control_policy": tuple(
+            control_policy(text, _named(host)) for text in chosen.texts("control_policy")
+        ),
+        "control_rate": chosen.number("control_rate", 2000),
+        "tls_cert": chosen.path("tls_cert"),
+        "tls_key": chosen.path("tls_key"),
+        "tls_ca": chosen.path("tls_ca"),
+        "tls_client_cert": not chosen.flag("tls_no_client_cert"),
+    }
 
 
 def _ports(chosen: _Chosen) -> tuple[int, int]:

@@ -10,13 +10,15 @@ from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.errors import ConfigError
 
 UNIX_KINDS = ("unix", "cunix")
-INET_KINDS = ("tcp", "tcp6", "udp", "udp6")
+TLS_KINDS = ("tls", "tls6")
+INET_KINDS = ("tcp", "tcp6", "udp", "udp6", *TLS_KINDS)
 BARE_KINDS = ("stdio", "stdioc", "systemd")
 """Kinds of control sockets that have no address."""
 
 _RESOURCES = {
     **{"unix": "unix", "cunix": "unix", "stdio": "stdio", "stdioc": "stdio"},
-    **{"tcp": "tcp", "tcp6": "tcp", "udp": "udp", "udp6": "udp", "systemd": "systemd"},
+    **{"tcp": "tcp", "tcp6": "tcp", "tls": "tcp", "tls6": "tcp"},
+    **{"udp": "udp", "udp6": "udp", "systemd": "systemd"},
 }
 """What two sockets of these kinds would have to share if their addresses are the same."""
 
@@ -51,6 +53,7 @@ BOUNDS = {
     "max_duration": (0, INT_MAX),
     "max_sessions": (0, INT_MAX),
     "max_media": (1, INT_MAX),
+    "control_rate": (0, INT_MAX),
     "socket_mode": (0, 4095),
     # The interpreter, the reactor, the log and one control socket need about twenty.
     "nofile": (64, INT_MAX),
@@ -83,6 +86,19 @@ class ControlAddress(NamedTuple):
         return f"{self.kind}:{self.host}"
 
 
+class ControlPolicy(NamedTuple):
+    """Which commands a control socket does not take: ``denied`` holds their letters."""
+
+    socket: str
+    """As :attr:`ControlAddress.text` has it."""
+    denied: frozenset[str]
+
+    @property
+    def text(self) -> str:
+        """As ``--control-policy`` takes it."""
+        return f"{self.socket}=-{''.join(sorted(self.denied))}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything the operator can decide; times are seconds. Raises ConfigError when made.
@@ -94,6 +110,18 @@ class Settings:
 
     control: tuple[ControlAddress, ...]
     addresses: LocalAddresses
+    control_allow: tuple[str, ...] = ()
+    """Networks whose members may command; none: loopback and our own networks."""
+    control_policy: tuple[ControlPolicy, ...] = ()
+    control_rate: int = 2000
+    """Commands a second that one source may send for long; 0: any number."""
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_ca: str | None = None
+    tls_client_cert: bool = True
+    """Whether clients of ``tls:`` sockets must have a certificate."""
+    deny_private: bool = False
+    core_dumps: bool = False
     min_port: int = 35000
     max_port: int = 64998
     sequential: bool = False
@@ -175,6 +203,8 @@ class Settings:
             _check_choice("scheduler", self.scheduler, SCHEDULERS)
         _check_ports(self.min_port, self.max_port)
         _check_control(self.control, self.foreground)
+        _check_policies(self.control_policy, self.control)
+        _check_tls(self)
         hook = self.webhook or self.record_webhook
         if hook is not None and self.webhook_spool is None:
             name = "webhook" if self.webhook is not None else "record_webhook"
@@ -230,3 +260,33 @@ def _check_control(control: tuple[ControlAddress, ...], foreground: bool) -> Non
         if place in seen and (kind not in INET_KINDS or address.port):
             raise ConfigError(f"{spelled('control')} {address.text}: given twice")
         seen.add(place)
+
+
+def _check_policies(
+    policies: tuple[ControlPolicy, ...], control: tuple[ControlAddress, ...]
+) -> None:
+    known = [address.text for address in control]
+    seen: set[str] = set()
+    for policy in policies:
+        if policy.socket not in known:
+            raise ConfigError(
+                f"{spelled('control_policy')} {policy.socket}: commands are not taken there, only"
+                f" on {', '.join(known)}"
+            )
+        if policy.socket in seen:
+            raise ConfigError(f"{spelled('control_policy')} {policy.socket}: given twice")
+        seen.add(policy.socket)
+
+
+def _check_tls(settings: Settings) -> None:
+    """A ``tls:`` socket has what it needs, or the configuration is wrong."""
+    wanted = next((address for address in settings.control if address.kind in TLS_KINDS), None)
+    if wanted is None:
+        return
+    if settings.tls_cert is None:
+        raise ConfigError(f"{spelled('control')} {wanted.text}: needs {spelled('tls_cert')} FILE")
+    if settings.tls_ca is None and settings.tls_client_cert:
+        raise ConfigError(
+            f"{spelled('control')} {wanted.text}: needs {spelled('tls_ca')} FILE, whose"
+            f" certificates clients must have, or {spelled('tls_no_client_cert')}"
+        )

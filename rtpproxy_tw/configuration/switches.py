@@ -61,6 +61,13 @@ _NOTHING, _TEXT, _NUMBER, _TEXTS = Takes.NOTHING, Takes.TEXT, Takes.NUMBER, Take
 SECTIONS: dict[str, tuple[Switch, ...]] = {
     "Control": (
         Switch("control", "s", _TEXTS, "TYPE:ADDR", "take commands on this socket"),
+        Switch("control_allow", "", _TEXTS, "NET", "who may command over UDP, TCP and TLS"),
+        Switch("control_policy", "", _TEXTS, "SOCKET=COMMANDS", "commands a socket takes, or -not"),
+        Switch("control_rate", "", _NUMBER, "N", "commands a second per source (2000; 0: any)"),
+        Switch("tls_cert", "", _TEXT, "FILE", "certificate of tls: control sockets, PEM"),
+        Switch("tls_key", "", _TEXT, "FILE", "its key, if that is in a file of its own"),
+        Switch("tls_ca", "", _TEXT, "FILE", "whose certificates tls: clients must have"),
+        Switch("tls_no_client_cert", "", _NOTHING, "", "tls: clients need no certificate"),
         Switch("notify", "n", _TEXTS, "SOCKET", "allow timeout notices to this socket"),
         Switch(
             "overload_prot",
@@ -79,6 +86,7 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("max_port", "M", _NUMBER, "PORT", "highest media port (65000)"),
         Switch("sequential", "b", _NOTHING, "", "hand out ports in ascending order"),
         Switch("no_resolve", "", _NOTHING, "", "take no names with -l and -6", original=True),
+        Switch("deny_private", "", _NOTHING, "", "send no media to private addresses"),
     ),
     "Media": (
         Switch("tos", "t", _NUMBER, "TOS", "IP TOS of IPv4 media packets (184)"),
@@ -141,6 +149,7 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("user", "u", _TEXT, "USER[:GROUP]", "become this user once sockets are open"),
         Switch("socket_mode", "w", _NUMBER, "MODE", "mode of UNIX control sockets, in decimal"),
         Switch("allow_root", "F", _NOTHING, "", "do not mind being root"),
+        Switch("core_dumps", "", _NOTHING, "", "a crash may leave an image of the memory"),
         Switch("nofile", "L", _NUMBER, "N", "limit of open files"),
         Switch("scheduler", "c", _TEXT, "fifo|rr", "real-time scheduling"),
         Switch("nice", "", _NUMBER, "N", "nice level, -20 to 20", original=True),

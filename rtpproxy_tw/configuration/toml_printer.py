@@ -32,6 +32,13 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     """The keys and their values, None where a key is to be left out."""
     addresses = settings.addresses
     yield "control", [address.text for address in settings.control if address.named] or None
+    yield "control_allow", list(settings.control_allow)
+    yield "control_policy", [policy.text for policy in settings.control_policy]
+    yield "control_rate", settings.control_rate
+    yield "tls_cert", settings.tls_cert
+    yield "tls_key", settings.tls_key
+    yield "tls_ca", settings.tls_ca
+    yield "tls_no_client_cert", not settings.tls_client_cert
     yield "notify", list(settings.notify)
     yield "overload_prot", settings.overload_protection
     yield "listen", _listen(addresses)
@@ -40,6 +47,7 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "max_port", settings.max_port + 1
     yield "sequential", settings.sequential
     yield "no_resolve", not settings.resolve
+    yield "deny_private", settings.deny_private
     yield "tos", settings.tos
     yield "send_twice", settings.send_twice
     yield "bridge_symmetric", addresses.bridging and not settings.asymmetric
@@ -74,6 +82,7 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "user", _user(settings)
     yield "socket_mode", settings.socket_mode
     yield "allow_root", settings.allow_root
+    yield "core_dumps", settings.core_dumps
     yield "nofile", settings.nofile
     yield "scheduler", settings.scheduler
     yield "nice", settings.nice

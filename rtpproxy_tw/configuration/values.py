@@ -20,8 +20,10 @@ from rtpproxy_tw.configuration.settings import (
     LOG_LEVELS,
     UNIX_KINDS,
     ControlAddress,
+    ControlPolicy,
 )
 from rtpproxy_tw.configuration.switches import spelled
+from rtpproxy_tw.control.access import LETTERS, network
 from rtpproxy_tw.errors import ConfigError
 
 CONTROL_PORT = 22222
@@ -110,6 +112,29 @@ def _inet_address(text: str, kind: str, rest: str, resolve: Resolve) -> ControlA
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     return ControlAddress(kind, numeric_host("control", host, family, resolve), number)
+
+
+def control_network(text: str) -> str:
+    """A network or an address of ``--control-allow``, as one network. Raises ConfigError."""
+    try:
+        return str(network(text))
+    except ValueError as error:
+        raise wrong(
+            "control_allow", text, "must be a network such as 192.0.2.0/24, or an address"
+        ) from error
+
+
+def control_policy(text: str, resolve: Resolve) -> ControlPolicy:
+    """``SOCKET=ULD`` (only these commands) or ``SOCKET=-X`` (all but these). ConfigError."""
+    socket_text, equals, commands = text.rpartition("=")
+    wanted = commands.removeprefix("-").upper()
+    if not equals or not wanted or not set(wanted) <= set(LETTERS):
+        raise wrong(
+            "control_policy", text, f"must be SOCKET=COMMANDS or SOCKET=-COMMANDS, out of {LETTERS}"
+        )
+    letters = frozenset(wanted)
+    denied = letters if commands.startswith("-") else frozenset(LETTERS) - letters
+    return ControlPolicy(control_address(socket_text, resolve).text, denied)
 
 
 def unix_path(name: str, text: str) -> str:

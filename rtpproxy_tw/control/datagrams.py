@@ -13,6 +13,8 @@ from twisted.internet.udp import Port
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.commands import Origin
+from rtpproxy_tw.control.access import AMPLIFICATION, Access
+from rtpproxy_tw.control.factories import stranger_sentence
 from rtpproxy_tw.control.framing import MAX_COMMAND, host_of, numeric_host
 from rtpproxy_tw.control.replies import ReplyCache
 from rtpproxy_tw.control.responder import Responder
@@ -21,6 +23,9 @@ from rtpproxy_tw.control.tokens import split_cookie
 OCTETS_PER_TURN = 16 * 1024
 """Octets of commands executed in a row, about 200 commands; then media has its turn."""
 
+TOO_LONG = 25
+"""The original's error for an answer that does not fit."""
+
 _REPLY = re.compile(rb"[ \t]*(?:E[0-9]{1,3}|[0-9]+)(?:[ \t\r\n]|$)")
 
 
@@ -28,7 +33,8 @@ class Datagrams(DatagramProtocol):
     """Answers each datagram to where it came from.
 
     What reads like a reply is not answered: a datagram with a forged source could otherwise make
-    two proxies answer each other's answers for ever.
+    two proxies answer each other's answers for ever. Nor is anything from outside the networks
+    that may command, or beyond a source's budget.
     """
 
     noisy = False
@@ -40,7 +46,9 @@ class Datagrams(DatagramProtocol):
         kind: str,
         clock: IReactorTime,
         cache: ReplyCache | None = None,
+        access: Access | None = None,
     ) -> None:
+        self._access = Access() if access is None else access
         self._responder = responder
         self._kind = kind
         self._clock = clock
@@ -59,14 +67,46 @@ class Datagrams(DatagramProtocol):
             self.transport.maxThroughput = OCTETS_PER_TURN  # 256 KiB otherwise
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
+        host = numeric_host(addr[0])
+        if not self._is_heard(host):
+            return
         cookie, command = split_cookie(datagram)
         if _REPLY.match(command):
             self.unanswered += 1
             return
-        self._send(self._reply(cookie, command, addr), addr)
+        reply = self._reply(cookie, command, addr)
+        if len(reply) > AMPLIFICATION * len(datagram) and self._access.is_stranger(host):
+            reply = self._cut_short(cookie, host)
+            if len(reply) > AMPLIFICATION * len(datagram):
+                return
+        self._send(reply, addr)
+
+    def _is_heard(self, host: str) -> bool:
+        """Whether a command of ``host`` is to be looked at; before anything is parsed."""
+        access = self._access
+        if not access.admits(host):
+            access.refusals.stranger += 1
+            self._responder.warn("stranger", stranger_sentence(self._kind, host))
+            return False
+        if access.spend(host, self._clock.seconds()):
+            access.refusals.budget += 1
+            self._responder.warn(
+                "budget", f"more commands from {host} than --control-rate allows; not answered"
+            )
+            return False
+        return True
+
+    def _cut_short(self, cookie: bytes | None, host: str) -> bytes:
+        self._access.refusals.amplification += 1
+        self._responder.warn(
+            "amplification",
+            f"a reply to {host} was too long for a source nobody named; if that is a SIP proxy of"
+            f" yours, start with --control-allow {host}",
+        )
+        return b"E%d\n" % TOO_LONG if cookie is None else b"%b E%d\n" % (cookie, TOO_LONG)
 
     def _reply(self, cookie: bytes | None, command: bytes, source: Address) -> bytes:
-        origin = Origin(self._kind, numeric_host(source[0]), self._local)
+        origin = Origin(self._kind, numeric_host(source[0]), self._local, self._access.denied)
         if len(command) > MAX_COMMAND:
             command = b""  # it may have lost its end, and would then be another command
         if cookie is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
-from rtpproxy_tw.control.framing import FIRST_COMMAND, ControlProtocol, Lines, OneShot
+from rtpproxy_tw.control.access import Access
+from rtpproxy_tw.control.framing import FIRST_COMMAND, ControlProtocol, Lines, OneShot, host_of
 from rtpproxy_tw.control.responder import Responder
 
 MAX_CONNECTIONS = 100
@@ -26,7 +27,9 @@ class ControlFactory(Factory):
         clock: IReactorTime,
         limit: int = MAX_CONNECTIONS,
         idle: float | None = FIRST_COMMAND,
+        access: Access | None = None,
     ) -> None:
+        self._access = Access() if access is None else access
         self.connections: set[ControlProtocol] = set()
         self._responder = responder
         self._kind = kind
@@ -35,7 +38,12 @@ class ControlFactory(Factory):
         self._idle = idle
 
     def buildProtocol(self, addr: IAddress | None) -> ControlProtocol | None:
-        """The protocol of a new connection, None where there are too many already."""
+        """The protocol of a new connection; None for strangers, and where there are too many."""
+        host = host_of(addr)
+        if not self._access.admits(host):
+            self._access.refusals.stranger += 1
+            self._responder.warn("stranger", stranger_sentence(self._kind, host))
+            return None
         if len(self.connections) >= self._limit:
             self._responder.complain(
                 "crowded", f"{self._kind} control connection refused: {self._limit} are open"
@@ -47,6 +55,7 @@ class ControlFactory(Factory):
             clock=self._clock,
             idle=self._idle,
             among=self.connections,
+            access=self._access,
         )
         protocol.factory = self
         return protocol
@@ -67,3 +76,11 @@ class LinesFactory(ControlFactory):
     """``cunix: tcp: tcp6: systemd:``."""
 
     framing = Lines
+
+
+def stranger_sentence(kind: str, host: str | None) -> str:
+    """What to tell the operator of somebody who may not command."""
+    return (
+        f"commands from {host} over {kind} are not answered; if that is a SIP proxy of yours,"
+        f" start with --control-allow {host}"
+    )

@@ -29,6 +29,7 @@ from zope.interface import implementer
 
 from rtpproxy_tw.addresses import canonical
 from rtpproxy_tw.commands import Origin
+from rtpproxy_tw.control.access import Access
 from rtpproxy_tw.control.responder import Responder
 
 MAX_COMMAND = 8191
@@ -95,7 +96,7 @@ class ControlProtocol(Protocol):
     """What all control connections have: an origin, a deadline, a place among the open ones.
 
     ``idle`` is the seconds within which the first command must come (None: no limit), ``among``
-    a set it is in as long as it is open.
+    a set it is in as long as it is open, ``access`` what it may command.
     """
 
     def __init__(
@@ -106,19 +107,22 @@ class ControlProtocol(Protocol):
         clock: IReactorTime,
         idle: float | None = FIRST_COMMAND,
         among: set[ControlProtocol] | None = None,
+        access: Access | None = None,
     ) -> None:
+        self._access = Access() if access is None else access
         self._responder = responder
         self._kind = kind
         self._clock = clock
         self._idle = idle
         self._among = set() if among is None else among
-        self._origin = Origin(kind)
+        self._origin = Origin(kind, denied=self._access.denied)
         self._deadline: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         self._wire = typing.cast(Wire, self.transport)
         peer, local = self._wire.getPeer(), self._wire.getHost()
-        self._origin = Origin(self._kind, host_of(peer), host_of(local))
+        denied = self._access.denied
+        self._origin = Origin(self._kind, host_of(peer), host_of(local), denied)
         # Twisted's UNIX connections claim to be of TCP, too.
         if self._origin.peer is not None and ITCPTransport.providedBy(self.transport):
             # A reply must not wait for more, and a vanished client must be noticed some day.
@@ -189,9 +193,12 @@ class Lines(ControlProtocol):
         clock: IReactorTime,
         idle: float | None = FIRST_COMMAND,
         among: set[ControlProtocol] | None = None,
+        access: Access | None = None,
         at_end: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(responder=responder, kind=kind, clock=clock, idle=idle, among=among)
+        super().__init__(
+            responder=responder, kind=kind, clock=clock, idle=idle, among=among, access=access
+        )
         self._at_end = at_end
         self._waiting: deque[bytes] = deque()
         self._partial = b""
@@ -262,11 +269,15 @@ class Lines(ControlProtocol):
 
     def _work(self) -> None:
         self._turn = None
+        pause = 0.0
         for _ in range(LINES_PER_TURN):
             if self._blocked or self._closing or not self._waiting:
                 break
+            pause = self._access.spend(self._origin.peer, self._clock.seconds())
+            if pause:
+                break
             self._answer(self._waiting.popleft())
-        self._settle()
+        self._settle(pause)
 
     def _answer(self, line: bytes) -> None:
         if len(line) > MAX_COMMAND:
@@ -276,13 +287,14 @@ class Lines(ControlProtocol):
         self._relax()
         send(self._wire, self._responder.respond(line, self._origin))
 
-    def _settle(self) -> None:
-        # What next: more of the commands at hand, more bytes from the client, or the end.
+    def _settle(self, pause: float = 0.0) -> None:
+        # What next: more of the commands at hand, more bytes from the client, or the end. A client
+        # that has spent its budget waits, and nothing is read from it meanwhile.
         if self._closing or self._blocked:
             return
         if self._waiting:
             self._read(False)
-            self._turn = self._clock.callLater(0, self._work)
+            self._turn = self._clock.callLater(pause, self._work)
         elif len(self._partial) > MAX_COMMAND:
             self._complain("a line is too long")
             self.close()

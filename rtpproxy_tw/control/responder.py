@@ -9,12 +9,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from rtpproxy_tw.commands import Command, Failed, NotFound, Origin, Reply
+from rtpproxy_tw.control.access import letters_of
 from rtpproxy_tw.control.escape import Escaped
 from rtpproxy_tw.control.logbudget import LogBudget
 from rtpproxy_tw.control.render import INTERNAL_ERROR
 from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.errors import CommandError
 from rtpproxy_tw.statistics import Totals
+
+DENIED = 3
+"""The error for a command that is not taken where it came."""
 
 NO_SESSION = 50
 """The error that is no news: proxies ask for sessions long gone as a matter of course."""
@@ -94,9 +98,20 @@ class Responder:
                 "{sentence}{suppressed}", sentence=sentence, suppressed=_besides(suppressed)
             )
 
+    def warn(self, kind: str, sentence: str) -> None:
+        """The same, about something the operator may have to change."""
+        suppressed = self._budget.admit(kind, self._clock.seconds())
+        if suppressed is not None:
+            self._log.warn(
+                "{sentence}{suppressed}", sentence=sentence, suppressed=_besides(suppressed)
+            )
+
     def _reply(self, command: bytes, origin: Origin) -> Reply:
         try:
-            reply = self._executor.execute(self._dialect.parse(command), origin)
+            parsed = self._dialect.parse(command)
+            if origin.denied:
+                _check_allowed(parsed, origin)
+            reply = self._executor.execute(parsed, origin)
         except CommandError as error:
             self._refused(command, error.code, error.reason)
             return Failed(error.code)
@@ -128,6 +143,15 @@ class Responder:
                 command=Escaped(command),
                 suppressed=_besides(suppressed),
             )
+
+
+def _check_allowed(command: Command, origin: Origin) -> None:
+    """Raises CommandError 3 for a command that is not taken where it came."""
+    denied = sorted(letters_of(command) & origin.denied)
+    if denied:
+        raise CommandError(
+            DENIED, f"{', '.join(denied)} is not taken on this {origin.transport} socket"
+        )
 
 
 def _besides(suppressed: int) -> str:

@@ -468,7 +468,7 @@ def test_defaults_of_the_machine_are_printed_as_comments_only() -> None:
     assert f'# control = ["unix:{DEFAULT_SOCKET}"] by default\n' in text
     assert '# http = ["unix:/run/test/rtpproxy-http.sock"] by default\n' in text
     assert '# pid_file = "/var/run/rtpproxy.pid" by default\n' in text
-    assert "\ncontrol" not in text
+    assert "\ncontrol = " not in text
     assert "\npid_file" not in text
 
 

@@ -1,0 +1,84 @@
+"""From settings to who may command at each control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+
+from twisted.logger import Logger
+
+from rtpproxy_tw.configuration.settings import INET_KINDS, TLS_KINDS, ControlAddress, Settings
+from rtpproxy_tw.configuration.switches import spelled
+from rtpproxy_tw.control.access import LOOPBACK, Access, Budgets, Network, Networks, Refusals
+from rtpproxy_tw.host_networks import Own, own_interfaces
+
+_log = Logger()
+
+
+class Admission:
+    """Makes the rules of listeners; they share budgets and counters.
+
+    ``interfaces`` tells this host's addresses and may raise OSError.
+    """
+
+    def __init__(
+        self, settings: Settings, interfaces: Callable[[], Iterable[Own]] = own_interfaces
+    ) -> None:
+        self.refusals = Refusals()
+        self._settings = settings
+        self._interfaces = interfaces
+        self._budgets = Budgets(settings.control_rate)
+        self._denied = {each.socket: each.denied for each in settings.control_policy}
+
+    def rules(self, address: ControlAddress) -> Access:
+        """Those of the listener at ``address``. What strangers meet there is logged."""
+        admitted, named = self._networks(address)
+        return Access(
+            admitted=admitted,
+            named=named,
+            denied=self._denied.get(address.text, frozenset()),
+            budgets=self._budgets,
+            refusals=self.refusals,
+        )
+
+    def _networks(self, address: ControlAddress) -> tuple[Networks | None, Networks | None]:
+        settings = self._settings
+        if address.kind not in (*INET_KINDS, "systemd"):
+            return None, None
+        if settings.control_allow:
+            allowed = Networks(settings.control_allow)
+            return allowed, allowed
+        if address.kind in TLS_KINDS and settings.tls_client_cert:
+            return None, None  # a certificate says more than an address
+        near = Networks([*LOOPBACK, *self._own(address.host)])
+        self._announce(address, near)
+        return near, Networks(LOOPBACK)
+
+    def _own(self, host: str) -> list[Network]:
+        """The networks that the socket at ``host`` is in: a wildcard's are all of this host's."""
+        everywhere = host in ("", "0.0.0.0", "::")
+        try:
+            found = list(self._interfaces())
+        except OSError as error:
+            _log.error("this host's networks are not known: {error}", error=str(error))
+            found = []
+        return [each.network for each in found if everywhere or each.ip == ip_address(host)]
+
+    def _announce(self, address: ControlAddress, near: Networks) -> None:
+        option = spelled("control_allow")
+        if address.host in ("0.0.0.0", "::"):
+            _log.warn(
+                "WARNING: control socket {socket} can be reached at every address of this host,"
+                " and whoever is heard there can end every call. Only commands from {near} are"
+                " answered; name your SIP proxies with {option} NET",
+                socket=address.text,
+                near=str(near),
+                option=option,
+            )
+        elif address.kind in INET_KINDS and not ip_address(address.host).is_loopback:
+            _log.info(
+                "control socket {socket} answers {near} only; see {option}",
+                socket=address.text,
+                near=str(near),
+                option=option,
+            )
