@@ -22,6 +22,7 @@ from rtpproxy_tw.recording.extraction import Extracted, extract
 from rtpproxy_tw.recording.picture import picture
 from rtpproxy_tw.recording.readback import Packet
 from rtpproxy_tw.recording.sources import Party, Source, as_pcap, parted
+from rtpproxy_tw.recording.srtp import KeyProblem, decrypted
 from rtpproxy_tw.tools.extractaudio_options import Asked, UsageError, asked_for
 from rtpproxy_tw.tools.extractaudio_progress import Bar
 
@@ -41,6 +42,8 @@ class Extraction:
         self._out = out
         self._err = err
         self._read: list[Path] = []
+        self._refused = 0
+        """Packets that are not authentic, and so are not heard."""
 
     def run(self) -> int:
         """Do what was asked for. Raises Failure, OSError or FormatError."""
@@ -57,7 +60,7 @@ class Extraction:
         parties = self._parties()
         with Decoding() as decoding, Bar(self._err, asked.progress) as bar:
             found = extract(
-                parties,
+                self._decrypted(parties),
                 decoding,
                 named=asked.codecs,
                 together=asked.together,
@@ -65,6 +68,7 @@ class Extraction:
             )
         for note in found.notes:
             self._say(note)
+        found.complete = found.complete and not self._refused
         if found.empty:
             self._say("there is no RTP in it: no file is made")
         else:
@@ -107,6 +111,20 @@ class Extraction:
                     return {Party.ORIGINATOR: source.packets}
                 return parted(source.packets, _ports(path))
         raise Failure(f"{name}: there is no {name}.a.rtp, {name}.o.rtp or {name}.pcap")
+
+    def _decrypted(self, parties: Mapping[Party, list[Packet]]) -> dict[Party, list[Packet]]:
+        """The same, without encryption where keys were given. Raises KeyProblem."""
+        found = dict(parties)
+        for party, key in self._asked.keys.items():
+            packets = parties.get(party, [])
+            found[party], refused = decrypted(packets, key)
+            if refused:
+                self._refused += refused
+                self._say(
+                    f"{refused} of {len(packets)} packets of the {party.name.lower()} are not"
+                    " authentic with this key, and are not heard"
+                )
+        return found
 
     def _two(self, halves: Sequence[tuple[Party, Path]]) -> dict[Party, list[Packet]]:
         parties: dict[Party, list[Packet]] = {}
@@ -204,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     try:
         return Extraction(asked, sys.stdout, sys.stderr).run()
-    except (Failure, FormatError) as error:
+    except (Failure, FormatError, KeyProblem) as error:
         print(f"rtpproxy-extractaudio: {error}", file=sys.stderr)
     except OSError as error:
         print(f"rtpproxy-extractaudio: {error.filename}: {error.strerror}", file=sys.stderr)

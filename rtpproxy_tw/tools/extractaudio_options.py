@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from rtpproxy_tw.recording.audiofiles import CONTAINERS
 from rtpproxy_tw.recording.codecs import Codec, named
+from rtpproxy_tw.recording.sources import Party
+from rtpproxy_tw.recording.srtp import KeyProblem, MasterKey, master_key
 
 USAGE = """\
 rtpproxy-extractaudio [-idsne] [-F FMT] [-D FMT] RDIR OUT [LINK ...]
@@ -39,6 +41,8 @@ class Asked:
     container: str | None = None
     coding: str | None = None
     codecs: dict[int, Codec] = field(default_factory=dict)
+    keys: dict[Party, MasterKey] = field(default_factory=dict)
+    """Of parties whose media is encrypted."""
     picture: str | None = None
     memory: int = 0
     help: str = ""
@@ -71,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-A", dest="answer", metavar="FILE", help="what the answerer sent")
     add("-B", dest="originate", metavar="FILE", help="what the originator sent")
     add("-S", dest="scan", action="store_true", help="count packets only, and print figures")
-    for party in ("alice", "bob"):
-        add(f"--{party}-crypto", metavar="SUITE:KEY", help="decrypt SRTP of -A or -B")
+    for party, who in (("alice", "answerer"), ("bob", "originator")):
+        add(f"--{party}-crypto", metavar="SUITE:KEY", help=f"decrypt the {who}'s SRTP")
     add("--codec", action="append", default=[], metavar="PT=NAME[/CLOCK]", help="a dynamic type")
     add("--picture", metavar="FILE", help="draw waveforms and losses as SVG")
     add("--quiet", action="store_true", help="no progress bar")
@@ -102,8 +106,15 @@ def asked_for(arguments: Sequence[str]) -> Asked:
         picture=given.picture,
         memory=given.memory_limit,
     )
-    if given.alice_crypto or given.bob_crypto:
-        raise UsageError("rtpproxy-extractaudio: SRTP is not decrypted here")
+    for party, option, text in (
+        (Party.ANSWERER, "--alice-crypto", given.alice_crypto),
+        (Party.ORIGINATOR, "--bob-crypto", given.bob_crypto),
+    ):
+        try:
+            if text is not None:
+                asked.keys[party] = master_key(text)
+        except KeyProblem as error:
+            raise UsageError(f"{option}: {error}") from error
     try:
         asked.codecs = dict(named(text) for text in given.codec)
     except ValueError as error:

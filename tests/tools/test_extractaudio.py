@@ -10,8 +10,10 @@ import subprocess
 import sys
 import wave
 from array import array
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +135,51 @@ def test_a_damaged_recording_gives_what_is_whole(
     assert "damaged" in capsys.readouterr().err
 
 
+SUITE = "AES_CM_128_HMAC_SHA1_32"
+KEYS = {party: f"{SUITE}:{b64encode(bytes([n]) * 30).decode()}" for n, party in enumerate("ao")}
+
+
+def record_encrypted(folder: Path) -> str:
+    """As ``record``, each party's media encrypted with its own key."""
+    pylibsrtp: Any = pytest.importorskip("pylibsrtp", reason="libsrtp, the peer, is not installed")
+    pytest.importorskip("cryptography", reason="the library that decrypts is not installed")
+    name = record(folder)
+    for party, ssrc, number, source in (("a", 2, 0, CALLEE), ("o", 1, 1, CALLER)):
+        policy = pylibsrtp.Policy(
+            key=bytes([number]) * 30,
+            ssrc_type=pylibsrtp.Policy.SSRC_ANY_OUTBOUND,
+            srtp_profile=pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
+        )
+        protect = pylibsrtp.Session(policy=policy).protect
+        talker = Talker(700 if party == "a" else 400, ssrc=ssrc)
+        sent = [(when, protect(datagram)) for when, datagram in talker.send(100)]
+        Path(f"{name}.{party}.rtp").write_bytes(as_adhoc(sent, source))
+    return name
+
+
+def test_encrypted_media_is_heard_with_its_keys(tmp_path: Path) -> None:
+    name, out = record_encrypted(tmp_path), tmp_path / "out.wav"
+    keys = [f"--alice-crypto={KEYS['a']}", "--bob-crypto", KEYS["o"]]
+    assert main(["-s", *keys, name, str(out)]) == 0
+    rate, (left, right) = channels(out)
+    assert power(left[:8000], 700, rate) > 0.98
+    assert power(right[:8000], 400, rate) > 0.98
+
+
+def test_a_wrong_key_is_told_and_leaves_a_capture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, out = record_encrypted(tmp_path), tmp_path / "out.wav"
+    keys = [f"--alice-crypto={KEYS['o']}", f"--bob-crypto={KEYS['o']}"]
+    assert main(["-d", "-s", *keys, name, str(out)]) == 2
+    assert "100 of 100 packets of the answerer are not authentic" in capsys.readouterr().err
+    assert (tmp_path / "out.wav.pcap").stat().st_size > 200 * 180
+    assert Path(f"{name}.a.rtp").exists()
+    rate, (left, right) = channels(out)
+    assert not any(left)
+    assert power(right[:8000], 400, rate) > 0.98
+
+
 def test_without_rtp_no_file_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "call.o.rtp").write_bytes(b"")
     assert main([str(tmp_path / "call"), str(tmp_path / "out.wav")]) == 0
@@ -190,6 +237,7 @@ def test_mp3_by_the_ending(tmp_path: Path) -> None:
         (["-D", "gsm610", "x", "y"], "can be"),
         (["--codec", "96=mp3", "x", "y"], "96=mp3"),
         (["x", "y"], "there is no x.a.rtp"),
+        (["--bob-crypto", "AES_CM_128_HMAC_SHA1_80:AA", "x", "y"], "--bob-crypto: the key"),
         (["-A", "/nonexistent", "y"], "neither of the files"),
     ],
 )
