@@ -47,13 +47,19 @@ class IFastPath(Interface):
     active: bool = Attribute("Whether it is worth considering streams at all.")
 
     def consider(stream: Stream, now: float) -> None:
-        """A packet of ``stream``, whose latch is settled, was passed on: carry it if possible."""
+        """A packet of ``stream``, whose latch is settled, was passed on: carry it if possible.
+
+        For a stream that is carried already: what came to its socket has been sent on.
+        """
 
     def release(session: Session) -> None:
         """Carry none of its streams any more; their counters are complete then. Idempotent."""
 
     def recall(stream: Stream, now: float) -> None:
-        """A packet came to the socket of ``stream`` although it is carried: stop that."""
+        """A packet came to the socket of ``stream`` although it is carried.
+
+        What was carried before it is counted, and heard by taps, when this returns.
+        """
 
     def refresh(session: Session) -> None:
         """Add what was carried to the counters of ``session``."""

@@ -1,16 +1,20 @@
 """When settled streams leave this process for a faster path, and when they come back.
 
 A component of a session (RTP or RTCP, both directions) is offloaded when both its latches are
-settled and nobody wants its packets but the other party. It is taken back before anything about
-the session changes, and when a packet of it comes to a socket all the same. What was carried is
-added to the counters of the streams as differences, so that nobody need know who carried it.
+settled and nobody wants its packets but the other party, or those who do can wait some
+milliseconds for copies. It is taken back before anything about the session changes. What was
+carried is added to the counters of the streams as differences, so that nobody need know who
+carried it.
+
+Nothing overtakes anything on the way in: flows are ordered (see kernel/path.py), so the path begins
+to carry when the socket has sent on the last packet that had gone there. The same holds for single
+packets that the path leaves to the socket later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from math import inf
 from operator import attrgetter
 
 from twisted.logger import Logger
@@ -26,12 +30,9 @@ from rtpproxy_tw.statistics import Totals
 RETRY = 1.0
 """Seconds until a stream that could not be offloaded is considered again."""
 
-AFTER_RECALL = 0.1
-"""Seconds after a packet crossed with its own promotion."""
-
 UNFIT = 5.0
-"""Seconds for a stream whose packets the path leaves to the socket: fragments, IP options. Short,
-because it also happens by chance, when two processors meet in one flow."""
+"""Seconds for a stream of which something came to the socket that the path had not recognised as
+its own: fragments."""
 
 NANO = 1e-9
 
@@ -75,6 +76,8 @@ class Carried:
     octets: int = 0
     refused: int = 0
     failed: int = 0
+    analysed: int = 0
+    """How many packets the path had carried when its RTP statistics were last taken."""
     glance: tuple[int, ...] = ()
     """What the path last told at a glance."""
 
@@ -105,24 +108,16 @@ class Offloader:
 
     def consider(self, stream: Stream, now: float) -> None:
         """See IFastPath."""
+        carried = self._by_stream.get(stream)
+        if carried is not None:
+            self._pass(carried)
+            return
         peer = stream.peer
         if not self._fit(stream) or not self._fit(peer):
             stream.offload_after = now + RETRY
             return
-        if any(each.sender is None or each.sender.pending() for each in (stream, peer)):
-            return
-        before = stream.accepted + peer.accepted
-        stream.offload_after = peer.offload_after = inf  # not while this is going on
-        # First the direction that does not flow at this moment.
         if not (self._carry(peer) and self._carry(stream)):
             self._drop(stream, now + RETRY)
-            return
-        # What came to a socket before its flow was there must leave before what the flow carries.
-        for each in (peer, stream):
-            if each.sender is not None:
-                each.sender.drain()
-        if stream.accepted + peer.accepted != before:
-            self._drop(stream, now + AFTER_RECALL)
             return
         stream.offloaded = peer.offloaded = True
         stream.offload_after = peer.offload_after = now
@@ -135,9 +130,9 @@ class Offloader:
 
     def recall(self, stream: Stream, now: float) -> None:
         """See IFastPath."""
-        final = self._uncarry(stream)
-        unfit = final is not None and final.handed_up > 0
-        self._drop(stream, now + (UNFIT if unfit else AFTER_RECALL))
+        carried = self._by_stream.get(stream)
+        if carried is None or not self._path.is_held(carried.flow):
+            self._drop(stream, now + UNFIT)
 
     def refresh(self, session: Session) -> None:
         """See IFastPath."""
@@ -180,6 +175,7 @@ class Offloader:
                 to=to,
                 tos=tos,
                 rtp=rtp,
+                ordered=True,
                 # So rare that copies cost nothing; what the parties report is wanted here too.
                 tap=not rtp,
             ),
@@ -192,22 +188,27 @@ class Offloader:
         self._note(stream, "is carried by the kernel")
         return True
 
+    def _pass(self, carried: Carried) -> None:
+        """What came to the socket has been sent on; if it was the last, the path may go on."""
+        stream = carried.stream
+        rtp = stream.component is Component.RTP
+        state = _state(stream.analyzer) if rtp else None
+        self._path.passed(carried.flow, stream.latest, state)
+
     def _drop(self, stream: Stream, again_at: float) -> None:
         """Neither direction of the component is carried any more."""
         for each in (stream, stream.peer):
             self._uncarry(each)
             each.offload_after = again_at
 
-    def _uncarry(self, stream: Stream) -> Sample | None:
+    def _uncarry(self, stream: Stream) -> None:
         carried = self._by_stream.pop(stream, None)
         stream.offloaded = False
         if carried is None:
-            return None
+            return
         del self._carried[carried.flow]
         self._note(stream, "passes through the relay itself")
-        final = self._path.remove(carried.flow)
-        self._add(carried, final)
-        return final
+        self._add(carried, self._path.remove(carried.flow))
 
     def _withdrawn(self, flow: FlowId) -> None:
         carried = self._carried.get(flow)
@@ -233,7 +234,9 @@ class Offloader:
         stream.dropped += failed
         totals.npkts_rcvd += refused
         totals.npkts_discard += refused + failed
-        if stream.component is Component.RTP and sample.packets:
+        # While it is held, the statistics go on here.
+        if stream.component is Component.RTP and sample.packets != carried.analysed:
+            carried.analysed = sample.packets
             if stream.analyzer is None:
                 stream.analyzer = Analyzer()
             stream.analyzer.resume(dict(zip(_FIELDS, _values(sample.rtp), strict=True)))

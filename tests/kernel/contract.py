@@ -162,6 +162,44 @@ class PathContract(ABC):
         sample = rig.path.remove(id)
         assert (sample.packets, sample.rtp.errors, sample.rtp.ssrc) == (1, 0, None)
 
+    def test_nothing_is_carried_before_what_goes_up_has_been_sent_on(self, rig: Rig) -> None:
+        id = rig.add(replace(FLOW, ordered=True))
+        assert rig.path.is_held(id)
+        assert [rig.deliver(rtp(number)) for number in (1, 2, 3)] == [Fate.UP] * 3
+        for number in (0, 1, 2):
+            rig.path.passed(id, rtp(number))
+            assert rig.path.is_held(id)
+        # One more has come meanwhile.
+        assert rig.deliver(rtp(4)) is Fate.UP
+        rig.path.passed(id, rtp(3))
+        assert rig.deliver(rtp(5)) is Fate.UP
+        for number in (4, 5):
+            rig.path.passed(id, rtp(number))
+        assert rig.deliver(rtp(6)) is Fate.RELAYED
+        assert not rig.path.is_held(id)
+        assert rig.path.remove(id).packets == 1
+
+    def test_statistics_of_what_went_up_come_back_with_it(self, rig: Rig) -> None:
+        other = rig.add(replace(FLOW, local=(LOCAL[0], LOCAL[1] + 4)))
+        for number in range(5):
+            rig.deliver(rtp(number), local=(LOCAL[0], LOCAL[1] + 4))
+        state = rig.path.remove(other).rtp
+        id = rig.add(replace(FLOW, ordered=True))
+        rig.deliver(rtp(4))
+        rig.path.passed(id, rtp(4), state)
+        rig.deliver(rtp(5))
+        after = rig.path.sample(id)
+        assert (after.packets, after.rtp.sent, after.rtp.received) == (1, 6, 6)
+
+    def test_a_change_of_an_ordered_flow_holds_it(self, rig: Rig) -> None:
+        id = rig.add(replace(FLOW, ordered=True))
+        rig.deliver(rtp(1))
+        rig.path.passed(id, rtp(1))
+        assert rig.deliver(rtp(2)) is Fate.RELAYED
+        rig.path.set_tap(id, True)
+        assert rig.path.is_held(id)
+        assert rig.deliver(rtp(3)) is Fate.UP
+
     def test_a_tap_gets_a_copy_of_what_is_relayed(self, rig: Rig) -> None:
         copies = []
         rig.path.on_tap(lambda *copy: copies.append(copy))

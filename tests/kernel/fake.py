@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from rtpproxy_tw.addresses import Address, family_of
+from rtpproxy_tw.media.kernel import layout
 from rtpproxy_tw.media.kernel.path import (
     Flow,
     FlowId,
@@ -74,6 +75,9 @@ class Carried:
     analyzer: Analyzer
     sample: Sample = field(default_factory=Sample)
     withdrawn: bool = False
+    held: bool = False
+    print: int = 0
+    passed: int = 0
 
     def told(self) -> Sample:
         """With the RTP statistics."""
@@ -139,6 +143,10 @@ class FakePath:
                 return Fate.DROPPED
             it.sample = replace(sample, foreign=sample.foreign + 1)
             return Fate.UP
+        if it.held and not (it.print and it.print == it.passed):
+            it.print = layout.print_of(datagram)
+            return Fate.UP
+        it.held = False
         if it.flow.tap:
             self._copies.append((id, datagram, source, now_ns))
         if it.flow.rtp:
@@ -174,7 +182,7 @@ class FakePath:
             self._refusals[why] += 1
             return None
         id = FlowId(next(self._ids))
-        self._flows[id] = Carried(flow, analyzer_of(rtp or RtpState()))
+        self._flows[id] = Carried(flow, analyzer_of(rtp or RtpState()), held=flow.ordered)
         return id
 
     def _refusal(self, flow: Flow) -> str:
@@ -198,8 +206,21 @@ class FakePath:
         """See KernelPath."""
         carried = self._flows[id]
         carried.flow = replace(carried.flow, tap=tap)
+        carried.held, carried.print, carried.passed = carried.flow.ordered, 0, 0
         if not tap:
             self.hand_out_copies()
+
+    def is_held(self, id: FlowId) -> bool:
+        """See KernelPath."""
+        it = self._flows[id]
+        return it.held and not it.withdrawn
+
+    def passed(self, id: FlowId, datagram: bytes, rtp: RtpState | None = None) -> None:
+        """See KernelPath."""
+        it = self._flows[id]
+        it.passed = layout.print_of(datagram)
+        if rtp is not None:
+            it.analyzer = analyzer_of(rtp)
 
     def sample(self, id: FlowId) -> Sample:
         """See KernelPath."""

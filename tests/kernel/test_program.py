@@ -232,3 +232,18 @@ def test_rtcp_on_the_port_of_rtp_is_no_rtp(bench: Bench) -> None:
     slot = bench.flow(LOCAL, SOURCE, LEAVES, TO)
     assert bench.run(CAME.but(payload=b"\x80\xc9\x00\x01" + bytes(20))).verdict == REDIRECT
     assert (bench.sample(slot).rtp.received, bench.sample(slot).rtp.errors) == (0, 1)
+
+
+def test_what_follows_a_packet_that_went_up_waits_for_it(bench: Bench) -> None:
+    flags = layout.RTP_FLAG | layout.ORDERED_FLAG
+    slot = bench.flow(LOCAL, SOURCE, LEAVES, TO, flags=flags, mtu=500)
+    first, long, after = (rtp(number, octets=size) for number, size in enumerate((20, 600, 20)))
+    assert bench.run(Datagram(SOURCE, LOCAL, first)).verdict == NEXT
+    bench.table.passed(slot, first, None)
+    assert bench.run(Datagram(SOURCE, LOCAL, first)).verdict == REDIRECT
+    assert bench.run(Datagram(SOURCE, LOCAL, long)).verdict == NEXT
+    assert bench.run(Datagram(SOURCE, LOCAL, after)).verdict == NEXT
+    for sent in (long, after):
+        assert bench.table.is_held(slot)
+        bench.table.passed(slot, sent, None)
+    assert bench.run(Datagram(SOURCE, LOCAL, after)).verdict == REDIRECT

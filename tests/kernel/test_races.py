@@ -90,7 +90,8 @@ def test_a_changed_description_is_never_half_used(bench: Bench) -> None:
     slot = bench.flow(LOCAL, PARTY, PARTY, LOCAL)
     start = slot * layout.SLOT_SIZE + layout.DESCRIPTION_AT
     description = bench.table._memory[start : start + layout.DESCRIPTION.size]
-    for _ in rounds(bench):
-        bench.table.change(slot, description)
+    while not bench.sample(slot).packets:  # on a busy machine all may fall between two changes
+        for _ in rounds(bench):
+            bench.table.change(slot, description)
     sample = bench.sample(slot)
-    assert sample.rtp.received + sample.rtp.duplicates == sample.packets > 0
+    assert sample.rtp.received + sample.rtp.duplicates == sample.packets

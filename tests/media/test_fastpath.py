@@ -109,7 +109,7 @@ def test_one_party_alone_is_not_carried() -> None:
 def test_rtcp_is_carried_by_itself(bench: Carried) -> None:
     """Each component has latches of its own."""
     report = b"\x80\xc9\x00\x01\x00\x00\x00\x01"
-    for _ in range(2):
+    for _ in range(3):
         bench.arrive(report, ("127.0.0.1", 5001), ("127.0.0.1", 40003))
         fate = bench.arrive(report, ("127.0.0.1", 6001), ("127.0.0.1", 40001))
     assert fate is Fate.RELAYED
@@ -203,15 +203,53 @@ def test_a_packet_that_comes_to_the_socket_all_the_same_is_relayed_in_order(
     bench: Carried,
 ) -> None:
     """A fragment, say: the stream stays here for a while."""
+    bench.talk()
     sent = len(bench.path.sent)
-    bench.host.deliver(rtp(3, 1), CALLER, TO_CALLER_LEG)
-    assert bench.host.sent(TO_CALLEE_LEG)[-1] == (rtp(3, 1), CALLEE)
+    bench.host.deliver(rtp(4, 1), CALLER, TO_CALLER_LEG)
+    assert bench.host.sent(TO_CALLEE_LEG)[-1] == (rtp(4, 1), CALLEE)
     assert len(bench.path.sent) == sent
     assert not bench.carried
-    bench.clock.advance(0.2)
-    bench.sequence = 3
+    bench.clock.advance(5)
+    bench.sequence = 4
     bench.talk(2)
     assert bench.carried
+
+
+def test_nothing_is_carried_past_a_packet_that_waits_in_the_socket(bench: Carried) -> None:
+    """However long the relay takes to read it, and however many come meanwhile."""
+    bench.talk(2)
+    bench.do(Update("c", "f", "t", F))  # takes it back
+    bench.talk()
+    waiting = []
+    for sequence in range(6, 10):
+        assert bench.path.deliver(rtp(sequence, 1), CALLER, TO_CALLER_LEG) is Fate.UP
+        waiting.append(rtp(sequence, 1))
+    before = len(bench.path.sent)
+    for datagram in waiting:
+        assert len(bench.path.sent) == before
+        bench.host.deliver(datagram, CALLER, TO_CALLER_LEG)
+    assert bench.path.deliver(rtp(10, 1), CALLER, TO_CALLER_LEG) is Fate.RELAYED
+    names = ("npkts_ina", "rtpa_nsent", "rtpa_nrcvd", "rtpa_ndups", "rtpa_nlost")
+    reply = bench.do(Query("c", "f", "t", names))
+    assert isinstance(reply, Text)
+    assert reply.text == "10 10 10 0 0"
+
+
+def test_what_was_on_its_way_to_the_socket_at_the_start_goes_first(bench: Carried) -> None:
+    """The path never saw it, and carries nothing before it has been sent on."""
+    bench.talk(2)
+    bench.do(Update("c", "f", "t", F))
+    early = rtp(5, 1)  # past the place where the path looks, not yet in the socket
+    bench.host.deliver(rtp(5, 2), CALLEE, TO_CALLEE_LEG)
+    assert bench.carried
+    assert bench.path.deliver(rtp(6, 1), CALLER, TO_CALLER_LEG) is Fate.UP
+    bench.host.deliver(early, CALLER, TO_CALLER_LEG)
+    assert bench.path.deliver(rtp(7, 1), CALLER, TO_CALLER_LEG) is Fate.UP
+    bench.host.deliver(rtp(6, 1), CALLER, TO_CALLER_LEG)
+    assert bench.path.deliver(rtp(8, 1), CALLER, TO_CALLER_LEG) is Fate.UP
+    for sequence in (7, 8):
+        bench.host.deliver(rtp(sequence, 1), CALLER, TO_CALLER_LEG)
+    assert bench.path.deliver(rtp(9, 1), CALLER, TO_CALLER_LEG) is Fate.RELAYED
 
 
 def test_a_stranger_does_not_take_a_call_back(bench: Carried) -> None:
@@ -234,10 +272,11 @@ def test_a_party_that_moved_is_followed_from_the_path(bench: Carried) -> None:
     bench.clock.advance(0.6)
     bench.arrive(rtp(bench.sequence + 30, 1), mover)
     assert bench.session.caller.rtp.latch.source == mover
-    assert bench.arrive(rtp(bench.sequence + 31, 1), mover) is Fate.RELAYED
-    assert bench.arrive(rtp(9, 2), CALLEE, TO_CALLEE_LEG) is Fate.RELAYED
-    assert bench.path.sent[-1] == (rtp(9, 2), TO_CALLER_LEG, mover)
-    assert bench.arrive(rtp(bench.sequence + 32, 1), CALLER) is Fate.UP
+    for number, fate in ((31, Fate.UP), (32, Fate.RELAYED)):
+        assert bench.arrive(rtp(bench.sequence + number, 1), mover) is fate
+        assert bench.arrive(rtp(bench.sequence + number, 2), CALLEE, TO_CALLEE_LEG) is fate
+    assert bench.path.sent[-1] == (rtp(bench.sequence + 32, 2), TO_CALLER_LEG, mover)
+    assert bench.arrive(rtp(bench.sequence + 33, 1), CALLER) is Fate.UP
 
 
 def test_a_flow_that_lost_its_way_comes_back_to_the_sockets(bench: Carried) -> None:

@@ -15,6 +15,11 @@
  * final counters are final. A packet that finds another one busy in its slot goes to the socket,
  * which makes the one that is alone free to use plain loads and stores for the RTP statistics.
  *
+ * The two ways must not overtake each other, so an ordered stream is held whenever anything of it
+ * goes up: from then on all of it does. Each such packet leaves a print of itself in the slot. The
+ * relay, when it has sent on what its socket gave it, writes down the print of that. Where both are
+ * the same nothing is left on the slow way, and the next packet passes here.
+ *
  * Nothing here is newer than Linux 5.10: atomic operations are additions without a result, helpers
  * are those of 5.10, and no BTF is needed. On processors that reorder a store with later loads
  * (arm64) such an addition is no barrier; the relay's system call between clearing live and reading
@@ -72,6 +77,7 @@ static void (*ring_discard)(void *record, __u64 flags) = (void *)BPF_FUNC_ringbu
 #define F_RTP 1   /* keep RTP statistics */
 #define F_TAP 2   /* copy to the ring */
 #define F_LOCAL 4 /* the destination is this host */
+#define F_ORDERED 8 /* nothing may overtake what goes up */
 
 #define RECENT 10
 #define NO_PAYLOAD_TYPE 0xffffffff
@@ -104,7 +110,7 @@ struct slot {
 	__u64 foreign, refused;   /* of others: left to the socket, dropped here */
 	__u64 foreign_since, foreign_now;
 	__u64 tap_lost;
-	__u64 spare[3];
+	__u64 held, print, passed; /* whether all goes up; of the last one that did; the relay's */
 	/* description */
 	struct key key;
 	__u32 source[4], from[4], to[4], via[4];
@@ -571,6 +577,33 @@ inline_always int fits(const struct packet *p, const struct slot *s)
 	return !(s->flags & F_TAP) || p->payload <= LARGE - sizeof(struct record);
 }
 
+/* Tells a packet from those before and after it: of RTP, type, number and timestamp. Never 0. */
+inline_always __u64 print_of(struct __sk_buff *skb, const struct packet *p)
+{
+	__u64 print = p->payload;
+	if (p->payload >= sizeof print && load(skb, p->at, &print, sizeof print))
+		return 1;
+	return print | 1;
+}
+
+inline_always void hold(struct __sk_buff *skb, const struct packet *p, struct slot *s)
+{
+	s->print = print_of(skb, p);
+	s->held = 1;
+}
+
+inline_always int must_wait(struct __sk_buff *skb, const struct packet *p, struct slot *s)
+{
+	if (!s->held)
+		return 0;
+	if (!s->print || fresh(s->passed) != s->print) {
+		s->print = print_of(skb, p);
+		return 1;
+	}
+	s->held = 0;
+	return 0;
+}
+
 inline_always int carry(struct __sk_buff *skb, const struct packet *p, struct slot *s,
 			const __u32 l3, __u64 now)
 {
@@ -579,15 +612,19 @@ inline_always int carry(struct __sk_buff *skb, const struct packet *p, struct sl
 		return NEXT;
 	if (p->source_port != s->source_port || !same(p->source, s->source))
 		return stranger(s, now);
-	if (fresh(s->busy) != 1 || !fits(p, s)) {
-		add(s->handed, 1);
-		return NEXT;
-	}
-	if (s->flags & F_TAP && !tap(skb, p, s, now))
-		add(s->tap_lost, 1);
 	if (s->last_ns && now - s->last_ns > s->gap_ns)
 		s->gap_ns = now - s->last_ns;
 	s->last_ns = now;
+	if (fresh(s->busy) != 1 || !fits(p, s)) {
+		add(s->handed, 1);
+		if (s->flags & F_ORDERED)
+			hold(skb, p, s);
+		return NEXT;
+	}
+	if (must_wait(skb, p, s))
+		return NEXT;
+	if (s->flags & F_TAP && !tap(skb, p, s, now))
+		add(s->tap_lost, 1);
 	if (s->flags & F_RTP)
 		analyse(skb, p, &s->rtp, now);
 	add(s->octets, p->payload);

@@ -243,6 +243,7 @@ class EbpfPath:
 
     def _describe(self, flow: Flow, hop: layout.Hop, serial: int) -> bytes:
         flags = (layout.RTP_FLAG if flow.rtp else 0) | (layout.TAP_FLAG if flow.tap else 0)
+        flags |= layout.ORDERED_FLAG if flow.ordered else 0
         return layout.pack_description(
             flow.local,
             flow.source,
@@ -277,6 +278,17 @@ class EbpfPath:
         """See KernelPath."""
         carried = self._flows[id]
         return carried.final or layout.unpack_sample(self._table.read(carried.slot))
+
+    def is_held(self, id: FlowId) -> bool:
+        """See KernelPath."""
+        carried = self._flows[id]
+        return carried.final is None and self._table.is_held(carried.slot)
+
+    def passed(self, id: FlowId, datagram: bytes, rtp: RtpState | None = None) -> None:
+        """See KernelPath."""
+        carried = self._flows[id]
+        if carried.final is None:
+            self._table.passed(carried.slot, datagram, rtp)
 
     def glance(self, id: FlowId) -> tuple[int, ...]:
         """See KernelPath."""

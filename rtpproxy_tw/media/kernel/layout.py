@@ -41,7 +41,7 @@ TRAFFIC = Struct("16xQQQ")
 # Words of eight octets within the counters.
 LIVE, BUSY, PACKETS, OCTETS, LAST_NS, GAP_NS = range(6)
 HANDED, FAILED, FOREIGN, REFUSED = range(6, 10)
-TAP_LOST = 12
+TAP_LOST, HELD, PRINT, PASSED = range(12, 16)
 
 RECORD = Struct("<QII")
 """A tap's record: when, whose, how many octets follow."""
@@ -49,6 +49,7 @@ RECORD = Struct("<QII")
 RTP_FLAG = 1
 TAP_FLAG = 2
 LOCAL_FLAG = 4
+ORDERED_FLAG = 8
 
 PORTS_ROWS = 65536 // 16
 PORTS_ROW = Struct("<Q")
@@ -86,6 +87,13 @@ def port_bit(local: Address) -> tuple[int, int]:
     wildcard = host in ("0.0.0.0", "::")
     bit = (2 if family_of(host) == socket.AF_INET6 else 0) + wildcard
     return port >> 4, (port & 15) * 4 + bit
+
+
+def print_of(datagram: bytes) -> int:
+    """What the program remembers of a datagram that it leaves to the socket; never 0."""
+    if len(datagram) < 8:
+        return len(datagram) | 1
+    return int.from_bytes(datagram[:8], "little") | 1
 
 
 def longest(family_in: int, family_out: int, mtu: int) -> int:

@@ -9,6 +9,8 @@ remove      datagrams come to the socket again; the counters returned are the la
 handed up   a datagram of the believed source that the path leaves to the socket all the same:
             fragments, IP options, too long for the way out, and the like
 foreign     a datagram of another source; some go up to the socket, the rest is dropped
+held        an ordered flow of which something went up to the socket: all of it does, until the
+            last one that did has been sent on from there
 withdrawn   a flow that the path gave up by itself, because no route leads to its destination
 ==========  ====================================================================================
 
@@ -51,6 +53,9 @@ class Flow:
     """Keep RTP statistics."""
     tap: bool = False
     """Hand a copy of every datagram to the ``on_tap`` callback."""
+    ordered: bool = False
+    """Let nothing overtake what goes up to the socket: hold the flow from its start, and whenever
+    a datagram is handed up, until ``passed``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,16 @@ class KernelPath(Protocol):
 
     def set_tap(self, id: FlowId, tap: bool) -> None:
         """Start or stop copying; copies made before a stop are delivered before it returns."""
+
+    def is_held(self, id: FlowId) -> bool:
+        """Whether datagrams of the believed source go up to the socket for the time being."""
+
+    def passed(self, id: FlowId, datagram: bytes, rtp: RtpState | None = None) -> None:
+        """The socket of an ordered flow has sent ``datagram`` on.
+
+        If it is the last one that went up, the next one is carried, and ``rtp`` is what its
+        statistics go on from.
+        """
 
     def sample(self, id: FlowId) -> Sample:
         """The counters now."""

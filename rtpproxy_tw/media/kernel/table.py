@@ -11,6 +11,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Mapping
+from struct import Struct
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.media.kernel import layout
@@ -23,6 +24,7 @@ _WORDS = layout.SLOT_SIZE // 8
 
 _traffic = layout.TRAFFIC.unpack_from
 _make = tuple.__new__
+_flags = Struct("<I").unpack_from
 
 _OWNED_FROM = 16
 """Where in a slot the words end that are not written as part of a whole."""
@@ -67,6 +69,7 @@ class Table:
         self._memory[start + _OWNED_FROM : start + layout.SLOT_SIZE] = (
             zeros + description + layout.pack_rtp(rtp)
         )
+        self._hold(slot, description)
         try:
             self._flows[layout.pack_key(local)] = slot.to_bytes(4, "little")
         except OSError as error:
@@ -98,7 +101,30 @@ class Table:
         self._wait(slot)
         start = slot * layout.SLOT_SIZE + layout.DESCRIPTION_AT
         self._memory[start : start + len(description)] = description
+        self._hold(slot, description)
         self._words[slot * _WORDS + layout.LIVE] = 1
+
+    def _hold(self, slot: int, description: bytes) -> None:
+        """An ordered flow begins with what may still be on its way to the socket."""
+        (flags,) = _flags(description, layout.FLAGS_AT - layout.DESCRIPTION_AT)
+        base = slot * _WORDS
+        self._words[base + layout.PRINT] = self._words[base + layout.PASSED] = 0
+        self._words[base + layout.HELD] = bool(flags & layout.ORDERED_FLAG)
+
+    def is_held(self, slot: int) -> bool:
+        """Whether all goes up to the socket until :meth:`passed`."""
+        return bool(self._words[slot * _WORDS + layout.HELD])
+
+    def passed(self, slot: int, datagram: bytes, rtp: RtpState | None) -> None:
+        """The socket has sent on ``datagram``; ``rtp``: statistics to go on from after it.
+
+        As long as the flow is held for a later one, nobody reads what is written here.
+        """
+        if rtp is not None:
+            start = slot * layout.SLOT_SIZE + layout.RTP_AT
+            self._memory[start : start + layout.RTP.size] = layout.pack_rtp(rtp)
+            os.getppid()  # any system call: see relay.bpf.c on reordered stores
+        self._words[slot * _WORDS + layout.PASSED] = layout.print_of(datagram)
 
     def read(self, slot: int) -> bytes:
         """The whole slot, its counters consistent unless packets never stop coming."""
