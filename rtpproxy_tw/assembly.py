@@ -97,6 +97,9 @@ def assemble(
         recorders=storing.recorders,
         free_pairs=media.plane.free_pairs,
         relay=relay,
+        port_failures=media.plane.failures,
+        recordings=storing.recorders.counts,
+        space=lambda: storing.writer.free,
     )
     relay.listeners += http.required
     # Stopped in reverse order: first no more commands, then no more sessions, then what those

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from twisted.application.internet import TimerService
@@ -14,16 +13,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from rtpproxy_tw.capacity import Capacity, capacity
 from rtpproxy_tw.configuration.options import version
 from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.gauges import Counts, Gauges
 from rtpproxy_tw.http_sockets import HttpSockets
 from rtpproxy_tw.interfaces import IRecorders, ISessionObserver
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.recording.trace import HeaderRings
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.reporting.aliases import RtpengineNames
-from rtpproxy_tw.reporting.exposition import Family, labelled, single
 from rtpproxy_tw.reporting.homer import Collector, Homer
 from rtpproxy_tw.reporting.linefile import LineFile
 from rtpproxy_tw.reporting.metrics import LAG_EVERY, Executor, Metrics
@@ -37,15 +35,10 @@ from rtpproxy_tw.web.guard import Guard
 from rtpproxy_tw.web.recent import Recent
 from rtpproxy_tw.web.site import Interface
 
-KERNEL_UDP = "/proc/net/snmp"
-
 HOMER_EVERY = 0.2
 """Seconds between two looks at which calls are to be reported on."""
 
 _Result = TypeVar("_Result")
-
-_FAMILIES = {2: "ipv4", 10: "ipv6"}
-
 
 class Relay(Draining, Protocol):
     """The relay as a service."""
@@ -152,15 +145,27 @@ class Insight:
         recorders: IRecorders,
         free_pairs: Callable[[], Mapping[int, int]],
         relay: Relay,
+        port_failures: Mapping[str, int],
+        recordings: Counts,
+        space: Callable[[], int | None],
     ) -> HttpSockets:
         """Wire what is asked for to the rest. Raises ConfigError."""
         settings = self._settings
         pairs = (settings.max_port - settings.min_port) // 2 + 1
-        gauges = _Gauges(settings, pairs, free_pairs, relay)
+        gauges = Gauges(
+            max_sessions=settings.max_sessions,
+            pairs=pairs,
+            free_pairs=free_pairs,
+            failures=port_failures,
+            recordings=recordings,
+            space=space,
+            relay=relay,
+        )
         self._metrics.registry = registry
         self._metrics.further = [gauges]
         if settings.rtpengine_metrics:
-            self._metrics.further += [RtpengineNames(self._metrics, self._totals)]
+            names = RtpengineNames(self._metrics, self._totals, gauges.ports)
+            self._metrics.further += [names]
         api = Api(
             registry=registry,
             recorders=recorders,
@@ -191,75 +196,6 @@ class Insight:
     def services(self) -> tuple[IService, ...]:
         """What is to be started before the control sockets, and stopped after the sessions."""
         return tuple(self._services)
-
-
-class _Gauges:
-    """Metrics of the process and its limits."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        pairs: int,
-        free_pairs: Callable[[], Mapping[int, int]],
-        draining: Draining,
-    ) -> None:
-        self._max_sessions = settings.max_sessions
-        self._pairs = pairs
-        self._free_pairs = free_pairs
-        self._draining = draining
-
-    def capacity(self) -> Capacity:
-        """How many calls there can be."""
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return capacity(self._pairs, descriptors, self._max_sessions)
-
-    def ports(self) -> list[tuple[str, int, int]]:
-        """For each address family its port pairs and how many are free."""
-        return [
-            (_FAMILIES.get(family, str(family)), self._pairs, free)
-            for family, free in self._free_pairs().items()
-        ]
-
-    def families(self) -> Iterator[Family]:
-        """See Gauges."""
-        ports = self.ports()
-        yield single(
-            "relay_capacity_sessions", "gauge", "Calls there can be.", self.capacity().calls
-        )
-        yield labelled(
-            "relay_ports",
-            "gauge",
-            "Port pairs for media, for each address family.",
-            [((("address_id", name),), pairs) for name, pairs, _ in ports],
-        )
-        yield labelled(
-            "relay_ports_used",
-            "gauge",
-            "Port pairs that are taken, by sessions or by other programs.",
-            [((("address_id", name),), pairs - free) for name, pairs, free in ports],
-        )
-        yield single(
-            "relay_draining", "gauge", "1 while no new sessions are taken.", self._draining.draining
-        )
-        drops = kernel_drops()
-        if drops is not None:
-            yield single(
-                "relay_kernel_udp_drops_total",
-                "counter",
-                "Datagrams that the kernel dropped for full receive buffers, of all sockets of"
-                " this network namespace.",
-                drops,
-            )
-
-
-def kernel_drops(path: str = KERNEL_UDP) -> int | None:
-    """``RcvbufErrors`` of UDP; None where the kernel does not tell."""
-    try:
-        with open(path, encoding="ascii") as file:
-            rows = [line.split() for line in file if line.startswith("Udp:")]
-        return int(rows[1][rows[0].index("RcvbufErrors")])
-    except (OSError, ValueError, LookupError):
-        return None
 
 
 class Around(Service):

@@ -252,6 +252,8 @@ class Offloader:
         stream.accepted += fresh
         stream.relayed += fresh
         stream.octets += octets - carried.octets
+        stream.carried += fresh
+        stream.carried_octets += octets - carried.octets
         totals.npkts_rcvd += fresh
         totals.npkts_relayed += fresh
         carried.packets, carried.octets = packets, octets

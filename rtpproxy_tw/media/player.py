@@ -188,6 +188,8 @@ class Players:
         packet = player.packet(payload)
         if sender.send(packet, to):
             self._totals.npkts_played += 1
+            stream.added += 1
+            stream.added_octets += len(packet)
             if self._send_twice and len(packet) < SHORT:
                 sender.send(packet, to)
         leg.last_active = now  # a prompt keeps its session alive

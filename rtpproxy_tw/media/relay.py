@@ -76,9 +76,11 @@ class Relay:
         leg.last_active = now
         if session.outlet_of is not None:
             stream.dropped += 1
+            stream.withheld += len(datagram)
             totals.npkts_discard += 1
             return
         processor = stream.processor
+        octets = 0
         for passed in (
             (datagram,) if processor is None else processor.process(stream, datagram, source, now)
         ):
@@ -87,13 +89,17 @@ class Relay:
             for feed in stream.feeds:
                 feed.leg.last_active = now  # what leaves through it keeps an outlet alive
                 if self._send(feed, passed):
+                    feed.added += 1
+                    feed.added_octets += len(passed)
                     totals.npkts_relayed += 1
             if self._send(stream.peer, passed):
                 stream.relayed += 1
+                octets += len(passed)
                 totals.npkts_relayed += 1
             else:
                 stream.dropped += 1
                 totals.npkts_discard += 1
+        stream.withheld += len(datagram) - octets
         if self._offloading and stream.latch.settled and now >= stream.offload_after:
             self._fast_path.consider(stream, now)
 

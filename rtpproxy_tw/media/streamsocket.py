@@ -211,6 +211,7 @@ class StreamSocket(MediaSocket):
             totals.npkts_relayed += 1
         else:
             stream.dropped += 1
+            stream.withheld += size
             totals.npkts_discard += 1
 
     def _look(self, stream: Stream, size: int, now: float) -> None:

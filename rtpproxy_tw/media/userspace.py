@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -21,6 +22,10 @@ from rtpproxy_tw.session import Leg, Session, Stream
 TRIES = 512
 """Pairs tried per allocation. Each costs some 20 µs when another process holds the port, and a
 command must not wait; pairs found taken go to the back, so the next allocation goes on."""
+
+FAILURES = ("range", "taken", "descriptors", "address")
+"""Why there are no ports: all are in use, other programs have them, the process may open no more
+sockets, the local address cannot be bound."""
 
 
 class Port(Protocol):
@@ -82,6 +87,8 @@ class UserspacePlane:
         self._relay = relay
         self._tos = tos
         self._open: dict[Leg, tuple[PortPool, int, tuple[Port, Port]]] = {}
+        self.failures: Counter[str] = Counter(dict.fromkeys(FAILURES, 0))
+        """How often there were no ports to be had, by one of FAILURES."""
 
     def open(self, leg: Leg, local: LocalAddress) -> None:
         """See IMediaPlane."""
@@ -155,11 +162,14 @@ class UserspacePlane:
                 except OSError as error:
                     taken.append(number)
                     if error.errno in OUT_OF_DESCRIPTORS:
+                        self.failures["descriptors"] += 1
                         raise NoPortsLeft(f"no socket to be had: {error.strerror}") from error
                     if error.errno not in PORT_TAKEN:
+                        self.failures["address"] += 1
                         raise AddressUnusable(
                             f"cannot take media on {host}: {error.strerror}"
                         ) from error
+            self.failures["taken" if taken else "range"] += 1
             raise NoPortsLeft(
                 f"{len(taken)} port pairs tried, all taken by other programs"
                 if taken

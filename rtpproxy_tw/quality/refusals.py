@@ -21,6 +21,8 @@ class Refusals:
     """When it sent last."""
     ssrc: int | None = None
     """Of its first packet since it became the last one; None where that was no RTP."""
+    count: int = 0
+    """How often another source than before became the last one."""
     sources: dict[Address, int] = field(default_factory=dict)
     """The first MOST_SOURCES, with how often each became the last one."""
 
@@ -29,6 +31,7 @@ class Refusals:
         self.at = now
         if source != self.source or not self.sources:
             self.source = source
+            self.count += 1
             header = peek(datagram)
             self.ssrc = header.ssrc if header is not None else None
             if source in self.sources or len(self.sources) < MOST_SOURCES:

@@ -51,6 +51,13 @@ class Reserve:
         """Why there is no recording."""
         return f"less than {self.octets >> 20} MB of disk space are free"
 
+    def octets_free(self, place: Place) -> int | None:
+        """How many can be written at ``place``; None where nobody can tell."""
+        try:
+            return self.free(place.spool or place.directory)
+        except OSError:
+            return None
+
     def is_short(self, place: Place) -> bool:
         """Whether there is too little space at ``place``; deletes where that is the policy."""
         if not self.octets:

@@ -184,6 +184,11 @@ class Writer:
         self._worker.jobs.append(note)
         self._worker.wake.set()
 
+    @property
+    def free(self) -> int | None:
+        """Octets free where the last recording was begun, as of the last flush; None: unknown."""
+        return self._worker.free
+
     def flush(self) -> None:
         """Have everything written that came so far, and log what went wrong."""
         self._report()
@@ -247,6 +252,9 @@ class Worker:
         self.reserve = reserve
         self.short: frozenset[Place] = frozenset()
         """Where there is too little space for new recordings."""
+        self.free: int | None = None
+        """Octets that can be written where the last recording was begun."""
+        self._place: Place | None = None
         self.notes_written: deque[Note] = deque()
         self.jobs: deque[Job | Note] = deque()
         self.wake = threading.Event()
@@ -306,6 +314,7 @@ class Worker:
         task, file, data = job
         match task:
             case Task.OPEN:
+                self._place = file.place
                 if self._is_short(file.place):
                     raise OSError(errno.ENOSPC, self.reserve.complaint, file.name)
                 self._open[file] = None
@@ -332,6 +341,8 @@ class Worker:
         return short
 
     def _look_at_space(self) -> None:
+        if self._place is not None:
+            self.free = self.reserve.octets_free(self._place)
         if not self.reserve.octets:
             return
         open_at = {file.place for file in self._open}

@@ -55,6 +55,7 @@ class Histogram:
     counts: list[int] = field(init=False)
     """For each bound and beyond the last, those that no smaller bound has."""
     total: float = 0.0
+    squares: float = 0.0
 
     def __post_init__(self) -> None:
         self.counts = [0] * (len(self.bounds) + 1)
@@ -63,6 +64,7 @@ class Histogram:
         """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+        self.squares += value * value
 
     @property
     def count(self) -> int:

@@ -29,7 +29,7 @@ from rtpproxy_tw.reporting.exposition import (
     text_of,
 )
 from rtpproxy_tw.reporting.tally import LEGS, Census, Tally
-from rtpproxy_tw.session import Component, Ending, Session
+from rtpproxy_tw.session import Ending, Session
 from rtpproxy_tw.statistics import Totals
 
 SLICE = 0.002
@@ -133,6 +133,8 @@ class Metrics:
         self._started = clock.seconds()
         self._scrape: list[Deferred[bytes]] = []
         self.tally = Tally()
+        self.census = Census(self.tally.traffic)
+        """What was counted for the last scrape."""
         self.lag = LagMeter(clock)
         self.executor: MeteredExecutor | None = None
         self.registry: SessionRegistry | None = None
@@ -147,6 +149,11 @@ class Metrics:
     def ended(self, session: Session, why: Ending) -> None:
         """Keep what is to be kept of it."""
         self.tally.ended(session, why, self._clock.seconds())
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return self._clock.seconds() - self._started
 
     def metered(self, executor: Executor) -> MeteredExecutor:
         """``executor``, its commands counted from now on."""
@@ -175,6 +182,7 @@ class Metrics:
 
     def _answer(self, census: Census) -> None:
         waiting, self._scrape = self._scrape, []
+        self.census = census
         text = text_of(self.families(census))
         for answer in waiting:
             answer.callback(text)
@@ -184,8 +192,7 @@ class Metrics:
         yield labelled(
             "relay_build_info", "gauge", "Always 1.", [((("version", self._version),), 1)]
         )
-        uptime = self._clock.seconds() - self._started
-        yield single("relay_uptime_seconds", "gauge", "Since the start.", uptime)
+        yield single("relay_uptime_seconds", "gauge", "Since the start.", self.uptime)
         yield from self._sessions(census)
         yield from self._media(census)
         yield from self._control()
@@ -232,17 +239,17 @@ class Metrics:
 
     def _media(self, census: Census) -> Iterator[Family]:
         traffic = census.traffic
-        packets = [
-            ((("proto", component.name.lower()), ("dir", direction)), counts[component])
-            for direction, counts in (("in", traffic.packets_in), ("out", traffic.packets_out))
-            for component in Component
+        parts = [
+            ((("proto", component.name.lower()), ("dir", direction), ("path", path)), amount)
+            for component, passage in traffic.passed.items()
+            for direction, path, amount in passage.parts()
         ]
-        yield labelled("relay_packets_total", "counter", "Packets accepted and passed on.", packets)
-        octets = [
-            ((("proto", component.name.lower()), ("dir", "in")), traffic.octets[component])
-            for component in Component
-        ]
-        yield labelled("relay_bytes_total", "counter", "Octets of packets accepted.", octets)
+        for name, what, values in (
+            ("packets", "Packets", [(labels, amount.packets) for labels, amount in parts]),
+            ("bytes", "Octets of packets", [(labels, amount.octets) for labels, amount in parts]),
+        ):
+            about = f"{what} accepted and sent, prompts included, by the process or the kernel."
+            yield labelled(f"relay_{name}_total", "counter", about, values)
         early = self._totals.npkts_discard - traffic.ignored - traffic.dropped
         reasons = {
             "unlatched": max(0, early),
@@ -267,6 +274,12 @@ class Metrics:
             "counter",
             "How often another source was believed in place of the one before.",
             traffic.relatches,
+        )
+        yield single(
+            "relay_relatch_refused_total",
+            "counter",
+            "How often another source began to send and was not believed.",
+            traffic.refused,
         )
 
     def _control(self) -> Iterator[Family]:

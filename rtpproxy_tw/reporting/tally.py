@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from rtpproxy_tw.quality.report import report
 from rtpproxy_tw.quality.verdict import CODES, code_of
 from rtpproxy_tw.reporting.exposition import Histogram
-from rtpproxy_tw.session import Component, Ending, Session
+from rtpproxy_tw.session import Component, Ending, Session, Stream
 from rtpproxy_tw.views.sessions import STATES, state_of
 
 MOS_BOUNDS = (1.5, 2.0, 2.5, 3.0, 3.25, 3.5, 3.75, 4.0, 4.2, 4.4)
@@ -29,39 +32,71 @@ LEGS = ("a", "b")
 """The caller's and the callee's leg."""
 
 
+class Amount(NamedTuple):
+    """Packets, and their octets."""
+
+    packets: int
+    octets: int
+
+
+@dataclass(slots=True)
+class Passage:
+    """What has come in and gone out of one component's ports."""
+
+    accepted: int = 0
+    octets: int = 0
+    sent: int = 0
+    """Relayed, and what was added: prompts, media of other sessions."""
+    octets_sent: int = 0
+    carried: int = 0
+    """Of both, what the kernel carried."""
+    octets_carried: int = 0
+
+    def add(self, stream: Stream) -> None:
+        """Add what ``stream`` has counted."""
+        self.accepted += stream.accepted
+        self.octets += stream.octets
+        self.sent += stream.relayed + stream.added
+        self.octets_sent += stream.octets - stream.withheld + stream.added_octets
+        self.carried += stream.carried
+        self.octets_carried += stream.carried_octets
+
+    def parts(self) -> Iterator[tuple[str, str, Amount]]:
+        """By direction (``in``, ``out``) and path (``user``, ``kernel``)."""
+        carried, octets = self.carried, self.octets_carried
+        yield "in", "user", Amount(self.accepted - carried, self.octets - octets)
+        yield "in", "kernel", Amount(carried, octets)
+        yield "out", "user", Amount(self.sent - carried, self.octets_sent - octets)
+        yield "out", "kernel", Amount(carried, octets)
+
+
 @dataclass(slots=True)
 class Traffic:
     """What streams have counted, added up."""
 
-    packets_in: Counter[Component] = field(default_factory=Counter)
-    packets_out: Counter[Component] = field(default_factory=Counter)
-    octets: Counter[Component] = field(default_factory=Counter)
+    passed: dict[Component, Passage] = field(
+        default_factory=lambda: {component: Passage() for component in Component}
+    )
     ignored: int = 0
     dropped: int = 0
     relatches: int = 0
+    refused: int = 0
 
     def add(self, session: Session) -> None:
         """Add one session's counters as they are."""
         for leg in session.legs:
             for stream in leg.streams:
-                component = stream.component
-                self.packets_in[component] += stream.accepted
-                self.packets_out[component] += stream.relayed
-                self.octets[component] += stream.octets
+                self.passed[stream.component].add(stream)
                 self.ignored += stream.ignored
                 self.dropped += stream.dropped
                 self.relatches += stream.latch.relatches
+                if stream.refusals is not None:
+                    self.refused += stream.refusals.count
 
     def copy(self) -> Traffic:
         """The same, to add to."""
-        return Traffic(
-            self.packets_in.copy(),
-            self.packets_out.copy(),
-            self.octets.copy(),
-            self.ignored,
-            self.dropped,
-            self.relatches,
-        )
+        passed = {component: copy(passage) for component, passage in self.passed.items()}
+        return replace(self, passed=passed)
 
 
 @dataclass(slots=True)
@@ -103,6 +138,8 @@ class Tally:
     quality: tuple[Quality, Quality] = field(default_factory=lambda: (Quality(), Quality()))
     seconds: float = 0.0
     one_way: int = 0
+    unheard: int = 0
+    """Streams of sessions with both parties that never had a packet, RTP only."""
 
     def ended(self, session: Session, why: Ending, now: float) -> None:
         """Take an ended session in."""
@@ -111,7 +148,9 @@ class Tally:
         self.closed["setup_ttl" if early else REASONS[why]] += 1
         self.seconds += now - session.created
         heard = [leg.rtp.accepted > 0 for leg in session.legs]
-        self.one_way += session.complete and sum(heard) == 1
+        if session.complete:
+            self.one_way += sum(heard) == 1
+            self.unheard += heard.count(False)
         for leg in session.legs:
             self.verdicts[code_of(leg, now)] += 1
         if not any(leg.rtp.accepted for leg in session.legs):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +18,8 @@ from twisted.internet.task import Clock
 
 from rtpproxy_tw.commands import Delete, Lookup, MediaOptions, Origin, Remote, Update
 from rtpproxy_tw.errors import CommandError
-from rtpproxy_tw.insight import kernel_drops
+from rtpproxy_tw.gauges import Gauges, kernel_drops
+from rtpproxy_tw.recording.counts import RecordingCounts
 from rtpproxy_tw.reporting.aliases import RtpengineNames
 from rtpproxy_tw.reporting.exposition import Family, Histogram, histograms, labelled, text_of
 from rtpproxy_tw.reporting.metrics import LagMeter, MeteredExecutor, Metrics
@@ -29,6 +32,19 @@ ROOT = Path(__file__).parents[2]
 parser = pytest.importorskip("prometheus_client.parser")
 
 NAME = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+def gauges(served: Served, recordings: RecordingCounts | None = None) -> Gauges:
+    """Metrics of a process with ten pairs of ports."""
+    return Gauges(
+        max_sessions=0,
+        pairs=10,
+        free_pairs=lambda: {2: 5},
+        failures=served.bench.plane.failures,
+        recordings=recordings or RecordingCounts(),
+        space=lambda: 1 << 30,
+        relay=served.draining,
+    )
 
 
 def scraped(served: Served) -> str:
@@ -44,7 +60,7 @@ def families(text: str) -> dict[str, Any]:
     return {family.name: family for family in parser.text_string_to_metric_families(text)}
 
 
-def value(text: str, name: str, **labels: str) -> float:
+def value(text: str, name: str, /, **labels: str) -> float:
     """One sample."""
     found = [
         sample.value
@@ -109,14 +125,14 @@ def test_the_text_is_as_it_must_be_and_follows_the_calls() -> None:
     assert not list(complaints(text))
     assert value(text, "relay_sessions", state="both") == 1
     assert value(text, "relay_sessions", state="setup") == 1
-    assert value(text, "relay_packets_total", proto="rtp", dir="in") == 14
-    assert value(text, "relay_packets_total", proto="rtp", dir="out") == 14
+    assert value(text, "relay_packets_total", proto="rtp", dir="in", path="user") == 14
+    assert value(text, "relay_packets_total", proto="rtp", dir="out", path="user") == 14
     served.ask("/api/v1/calls/one", "DELETE")
     text = scraped(served)
     assert not list(complaints(text))
     assert value(text, "relay_sessions", state="both") == 0
     assert value(text, "relay_sessions_closed_total", reason="delete") == 1
-    assert value(text, "relay_packets_total", proto="rtp", dir="in") == 14
+    assert value(text, "relay_packets_total", proto="rtp", dir="in", path="user") == 14
     verdicts = families(text)["relay_session_verdict"].samples
     assert sum(sample.value for sample in verdicts) == 2
     assert value(text, "relay_loss_ratio_count", leg="a") == 1
@@ -135,8 +151,8 @@ def test_sessions_that_end_while_they_are_counted_are_counted_once() -> None:
     served.bench.registry.end_all(Ending.DELETED)
     while not seen:
         served.bench.clock.advance(0)
-    assert value(seen[0].decode(), "relay_packets_total", proto="rtp", dir="in") == 200
-    assert value(scraped(served), "relay_packets_total", proto="rtp", dir="in") == 200
+    assert value(seen[0].decode(), "relay_packets_total", proto="rtp", dir="in", path="user") == 200
+    assert value(scraped(served), "relay_packets_total", proto="rtp", dir="in", path="user") == 200
 
 
 def test_who_asks_while_the_text_is_made_gets_the_same() -> None:
@@ -230,11 +246,102 @@ def test_rtpengines_names_are_there_when_asked_for() -> None:
     served.call()
     served.media(packets=3)
     assert "rtpengine_" not in scraped(served)
-    served.metrics.further = [RtpengineNames(served.metrics, served.bench.totals)]
+    served.metrics.further = [
+        RtpengineNames(served.metrics, served.bench.totals, lambda: [("ipv4", 10, 4)])
+    ]
     text = scraped(served)
     assert not list(complaints(text))
     assert value(text, "rtpengine_sessions", type="own") == 1
     assert value(text, "rtpengine_packets_total", type="userspace") == 6
+    assert value(text, "rtpengine_bytes_total", type="userspace") == 6 * 172
+    assert value(text, "rtpengine_packets_total", type="kernel") == 0
+    assert value(text, "rtpengine_ports_used", name="ipv4") == 12
+    assert value(text, "rtpengine_ports_free", name="ipv4") == 8
+
+
+def test_rtpengines_sums_give_the_mean_and_the_deviation() -> None:
+    served = Served()
+    served.metrics.further = [RtpengineNames(served.metrics, served.bench.totals, list)]
+    for name in ("one", "two"):
+        served.call(name)
+        served.media(name, packets=60)
+        served.ask(f"/api/v1/calls/{name}", "DELETE")
+    text = scraped(served)
+    assert not list(complaints(text))
+    for name in ("mos", "jitter", "packetloss"):
+        total = value(text, f"rtpengine_{name}_total")
+        squares = value(text, f"rtpengine_{name}2_total")
+        assert value(text, f"rtpengine_{name}_samples_total") == 4
+        assert squares / 4 - (total / 4) ** 2 == pytest.approx(0, abs=1e-6)
+    assert value(text, "rtpengine_mos_total") == pytest.approx(4 * 4.4, rel=0.02)
+
+
+def test_packets_are_told_apart_by_who_carried_them_and_what_was_added() -> None:
+    served = Served()
+    served.call()
+    served.media(packets=3)
+    (session,) = served.bench.registry.of_call("call")
+    caller, callee = (leg.rtp for leg in session.legs)
+    caller.carried, caller.carried_octets = 2, 344
+    callee.added, callee.added_octets = 5, 860
+    callee.withheld = 100
+    text = scraped(served)
+    assert not list(complaints(text))
+
+    def of(name: str, direction: str, path: str) -> float:
+        return value(text, f"relay_{name}_total", proto="rtp", dir=direction, path=path)
+
+    assert (of("packets", "in", "kernel"), of("packets", "in", "user")) == (2, 4)
+    assert (of("packets", "out", "kernel"), of("packets", "out", "user")) == (2, 4 + 5)
+    assert (of("bytes", "in", "kernel"), of("bytes", "in", "user")) == (344, 4 * 172)
+    assert of("bytes", "out", "user") == 4 * 172 - 100 + 860
+
+
+def test_what_is_not_passed_on_is_no_outgoing_octet() -> None:
+    served = Served()
+    served.call()
+    (session,) = served.bench.registry.of_call("call")
+    session.callee.rtp.sender = None
+    served.media(packets=2)
+    text = scraped(served)
+    for direction, octets in (("in", 4 * 172), ("out", 2 * 172)):
+        assert value(text, "relay_bytes_total", proto="rtp", dir=direction, path="user") == octets
+
+
+def test_strangers_that_begin_to_send_are_counted() -> None:
+    served = Served()
+    served.call()
+    served.media(packets=60)
+    (session,) = served.bench.registry.of_call("call")
+    to = ("127.0.0.1", session.caller.port)
+    for number in (1, 1, 2, 2, 1):
+        served.bench.host.deliver(b"\x80" + bytes(171), (f"203.0.113.{number}", 9), to)
+    assert value(scraped(served), "relay_relatch_refused_total") == 3
+
+
+def test_recordings_and_what_they_lack_are_told() -> None:
+    served = Served()
+    counts = RecordingCounts(started=7, finished=3, failed=1, packets_written=900, packets_lost=5)
+    served.metrics.further = [gauges(served, counts)]
+    text = scraped(served)
+    assert not list(complaints(text))
+    assert value(text, "relay_recordings") == 3
+    assert value(text, "relay_recordings_started_total") == 7
+    assert value(text, "relay_recordings_closed_total", result="finished") == 3
+    assert value(text, "relay_recordings_closed_total", result="failed") == 1
+    assert value(text, "relay_recording_packets_total") == 900
+    assert value(text, "relay_recording_dropped_packets_total") == 5
+    assert value(text, "relay_recording_free_bytes") == 1 << 30
+
+
+def test_why_there_were_no_ports_is_counted() -> None:
+    bench = Bench(low=40000, high=40003)
+    bench.do(Update("a", "t", None, Remote(), MediaOptions()))
+    bench.do(Update("b", "t", None, Remote(), MediaOptions()))
+    assert bench.plane.failures["range"] == 0
+    with pytest.raises(CommandError):
+        bench.do(Update("c", "t", None, Remote(), MediaOptions()))
+    assert bench.plane.failures == {"range": 1, "taken": 0, "descriptors": 0, "address": 0}
 
 
 def test_drops_of_the_kernel_are_read(tmp_path: Path) -> None:
@@ -280,14 +387,11 @@ def test_a_scrape_at_ten_thousand_sessions_holds_nothing_up(
 
 def exported() -> set[str]:
     """Names of all samples that a relay exports when everything has happened."""
-    from rtpproxy_tw.insight import _Gauges
-    from tests.configuration.configuring import settings
-
     served = Served()
     served.metrics.metered(served.bench.dispatcher).execute(
         Update("a", "t", None, Remote(), MediaOptions()), Origin()
     )
-    served.metrics.further = [_Gauges(settings(), 10, lambda: {2: 5}, served.draining)]
+    served.metrics.further = [gauges(served)]
     found = parser.text_string_to_metric_families(scraped(served))
     return {sample.name for family in found for sample in family.samples}
 
@@ -327,3 +431,48 @@ def test_every_metric_is_documented() -> None:
 
 def test_a_family_without_samples_is_only_announced() -> None:
     assert Family("x", "gauge", "About.", ()).text() == "# HELP x About.\n# TYPE x gauge\n"
+
+
+# What Prometheus' own checker says.
+
+PROMTOOL = shutil.which("promtool")
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: prometheus) is missing")
+@pytest.mark.parametrize("rtpengine", [False, True])
+def test_promtool_has_nothing_against_the_text(rtpengine: bool) -> None:
+    served = Served()
+    served.metrics.metered(served.bench.dispatcher)
+    served.metrics.further = [gauges(served)]
+    if rtpengine:
+        served.metrics.further += [
+            RtpengineNames(served.metrics, served.bench.totals, lambda: [("ipv4", 10, 4)])
+        ]
+    for number, name in enumerate(NASTY):
+        served.call(name, name)
+        served.media(name, packets=2)
+        if number % 2:
+            served.bench.do(Delete(name, name, None))
+    done = subprocess.run(
+        [str(PROMTOOL), "check", "metrics"],
+        input=scraped(served),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    # Of rtpengine's names it dislikes some, which are what they are.
+    ours = [line for line in done.stderr.splitlines() if not line.startswith("rtpengine_")]
+    assert ours == []
+    assert done.returncode in ((0, 3) if rtpengine else (0,))
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: prometheus) is missing")
+def test_promtool_loads_the_alerts() -> None:
+    done = subprocess.run(
+        [str(PROMTOOL), "check", "rules", str(ROOT / "packaging/prometheus/rtpproxy-tw.yml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS" in done.stdout
