@@ -1,15 +1,18 @@
-"""Sound files: WAV, AU and raw samples by ourselves, others by the library that decodes, too."""
+"""Sound files: WAV, AU and raw samples by ourselves, others by the library that decodes, too.
+
+What only the original's tool makes otherwise is left to the library it uses itself.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from rtpproxy_tw.recording import pcm
+from rtpproxy_tw.recording import pcm, sndfile
 
 
 class FormatError(Exception):
@@ -75,7 +78,7 @@ BY_LIBRARY = {
 }
 """Containers, and codings of them, that the library makes."""
 
-CONTAINERS = tuple(dict.fromkeys((*PLAIN, *BY_LIBRARY)))
+CONTAINERS = tuple(dict.fromkeys((*PLAIN, *BY_LIBRARY, *sndfile.CONTAINERS)))
 
 _BIT_RATE = 32_000
 """Of one channel, for encoders that leave something out: enough for all of a telephone's band."""
@@ -92,25 +95,51 @@ def container_of(name: str) -> str:
 
 
 def check(container: str, coding: str | None) -> None:
-    """Raises FormatError where no such file can be made, whatever is installed."""
+    """Raises FormatError where no such file can be made, or not by what is installed."""
     if container not in CONTAINERS:
-        known = ", ".join(CONTAINERS)
-        raise FormatError(f"{container}: files can be {known}")
-    codings = list(CODINGS) if container in PLAIN else []
-    if container == "au":
-        codings.remove("pcm_u8")
-    if container in BY_LIBRARY:
-        codings += BY_LIBRARY[container].codings
-    if coding is not None and coding not in codings:
-        raise FormatError(f"{coding}: what is in a {container} file can be {', '.join(codings)}")
+        raise FormatError(f"{container}: files can be {', '.join(CONTAINERS)}")
+    if _is_ours(container, coding) or _is_of_library(container, coding):
+        return
+    ours = [*_ours(container), *_of_library(container)]
+    if container not in sndfile.CONTAINERS or coding not in (None, *sndfile.CODINGS):
+        able = dict.fromkeys(ours + [each for each in sndfile.CODINGS if not ours])
+        raise FormatError(f"{coding}: what is in a {container} file can be {', '.join(able)}")
+    try:
+        sndfile.coding_of(container, coding)
+    except sndfile.Unavailable as error:
+        raise FormatError(f"{container}, {coding or 'without -D'}: {error}") from error
+
+
+def _ours(container: str) -> list[str]:
+    """What we put into it."""
+    if container not in PLAIN:
+        return []
+    return [name for name, each in CODINGS.items() if each.au or container != "au"]
+
+
+def _of_library(container: str) -> Collection[str]:
+    return BY_LIBRARY[container].codings if container in BY_LIBRARY else ()
+
+
+def _is_ours(container: str, coding: str | None) -> bool:
+    return container in PLAIN and (coding is None or coding in _ours(container))
+
+
+def _is_of_library(container: str, coding: str | None) -> bool:
+    return container in BY_LIBRARY and (coding is None or coding in _of_library(container))
 
 
 def made(sound: Sound, container: str, coding: str | None = None) -> bytes:
     """The file. ``coding`` None: the container's default. Raises FormatError."""
     check(container, coding)
-    if container in PLAIN and (coding is None or coding in CODINGS):
+    if _is_ours(container, coding):
         return _plain(sound, container, CODINGS[coding or "pcm_16"])
-    return _by_library(sound, BY_LIBRARY[container], coding)
+    if _is_of_library(container, coding):
+        return _by_library(sound, BY_LIBRARY[container], coding)
+    try:
+        return sndfile.made(sound.samples, sound.rate, sound.channels, container, coding)
+    except sndfile.Unavailable as error:
+        raise FormatError(str(error)) from error
 
 
 def _plain(sound: Sound, container: str, coding: _Coding) -> bytes:

@@ -7,10 +7,11 @@ import struct
 import sys
 import wave
 from array import array
+from typing import Any
 
 import pytest
 
-from rtpproxy_tw.recording import pcm
+from rtpproxy_tw.recording import pcm, sndfile
 from rtpproxy_tw.recording.audiofiles import (
     BY_LIBRARY,
     FormatError,
@@ -86,7 +87,14 @@ def test_the_kind_follows_from_the_name() -> None:
 
 @pytest.mark.parametrize(
     "container, coding",
-    [("xi", None), ("wav", "gsm610"), ("au", "pcm_u8"), ("mp3", "pcm_16"), ("raw", "ms_adpcm")],
+    [
+        ("xyz", None),
+        ("sd2", None),
+        ("wav", "mp3"),
+        ("au", "vorbis"),
+        ("mp3", "pcm_16"),
+        ("raw", "ms_adpcm"),
+    ],
 )
 def test_what_cannot_be_made_is_told_with_what_can(container: str, coding: str | None) -> None:
     with pytest.raises(FormatError, match="can be"):
@@ -97,3 +105,51 @@ def test_without_the_library_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(FormatError, match=r"rtpproxy-tw\[audio\]"):
         made(MONO, "mp3")
+
+
+ONE_CHANNEL = {"svx", "xi", "htk", "sds", "wve"}
+"""Kinds that libsndfile makes with one channel only."""
+
+
+@pytest.mark.parametrize("container", sndfile.CONTAINERS)
+@pytest.mark.parametrize("sound", [MONO, STEREO], ids=["mono", "stereo"])
+def test_every_kind_of_file_of_the_original_is_made(container: str, sound: Sound) -> None:
+    soundfile: Any = pytest.importorskip("soundfile", reason="libsndfile is not installed")
+    if container in ONE_CHANNEL and sound is STEREO:
+        with pytest.raises(FormatError, match="two channels"):
+            made(sound, container)
+        return
+    coding = "vorbis" if container == "ogg" else None
+    file = io.BytesIO(made(sound, container, coding))
+    shape: dict[str, Any] = {}
+    if container == "raw":
+        shape = {"samplerate": 8000, "channels": sound.channels, "subtype": "PCM_16"}
+        shape["format"] = "RAW"
+    with soundfile.SoundFile(file, **shape) as opened:
+        assert opened.channels == sound.channels
+        samples = array("h", bytes(opened.buffer_read(8000, dtype="int16")))
+    assert power(samples[:: sound.channels][2000:6000], 440, 8000) > 0.95
+
+
+@pytest.mark.parametrize("coding", ["gsm610", "ms_adpcm", "ima_adpcm", "g721_32", "double"])
+def test_what_the_original_puts_into_wav_is_put_there(coding: str) -> None:
+    soundfile: Any = pytest.importorskip("soundfile", reason="libsndfile is not installed")
+    with soundfile.SoundFile(io.BytesIO(made(MONO, "wav", coding))) as opened:
+        assert opened.subtype == coding.upper()
+        samples = array("h", bytes(opened.buffer_read(8000, dtype="int16")))
+    assert power(samples[2000:6000], 440, 8000) > 0.95
+
+
+def test_a_coding_no_such_file_has_is_told_with_those_it_can_have() -> None:
+    pytest.importorskip("soundfile", reason="libsndfile is not installed")
+    with pytest.raises(FormatError, match="voc file can be pcm_16, pcm_u8, ulaw, alaw"):
+        made(MONO, "voc", "gsm610")
+
+
+@pytest.mark.parametrize("container, coding", [("voc", None), ("wav", "gsm610")])
+def test_without_libsndfile_its_extra_is_told(
+    monkeypatch: pytest.MonkeyPatch, container: str, coding: str | None
+) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(FormatError, match=r"rtpproxy-tw\[sndfile\]"):
+        made(MONO, container, coding)
