@@ -25,12 +25,14 @@ from rtpproxy_tw.reporting.aliases import RtpengineNames
 from rtpproxy_tw.reporting.homer import Collector, Homer
 from rtpproxy_tw.reporting.linefile import LineFile
 from rtpproxy_tw.reporting.metrics import LAG_EVERY, Executor, Metrics
+from rtpproxy_tw.reporting.metrics import Gauges as Further
 from rtpproxy_tw.reporting.records import CallRecords, Sink
 from rtpproxy_tw.reporting.spooled import SpoolDirectory
 from rtpproxy_tw.reporting.webhooks import Webhook, treq_post
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.tools.logs import DEBUGGED
 from rtpproxy_tw.web.api import Api, Draining
+from rtpproxy_tw.web.feed import Feed
 from rtpproxy_tw.web.guard import Guard
 from rtpproxy_tw.web.recent import Recent
 from rtpproxy_tw.web.site import Interface
@@ -63,14 +65,17 @@ class Insight:
         self._totals = totals
         self._metrics = Metrics(clock=reactor, totals=totals, version=version())
         self._recent = Recent(reactor.seconds)
+        self._feed = Feed(reactor, wall)
         self._rings = HeaderRings(
             seconds=settings.trace,
             now=reactor.seconds,
             wall=wall,
             local_host=lambda host: local_for(host) or "0.0.0.0",
         )
+        self.reload: Callable[[], list[str]] = list
+        """Reads again what can be read again, and names it. Raises ConfigError."""
         self._services: list[IService] = []
-        self._observers: list[ISessionObserver] = [self._metrics, self._recent]
+        self._observers: list[ISessionObserver] = [self._metrics, self._recent, self._feed]
         if settings.trace:
             self._observers.append(self._rings)
         self._add_records()
@@ -179,8 +184,12 @@ class Insight:
             tracing=self._rings,
             debugging=DEBUGGED,
             recent=self._recent,
+            feed=self._feed,
             listening=lambda: relay.listening,
+            reload=lambda: self.reload(),
         )
+        self._feed.registry, self._feed.overview = registry, api.overview
+        self._services.append(Around(stop=self._feed.stop))
 
         def make(guard: Guard) -> Interface:
             return Interface(api=api, guard=guard, clock=self._reactor, metrics=self._metrics.text)
@@ -191,6 +200,10 @@ class Insight:
             timer.clock = self._reactor
             self._services.append(timer)
         return sockets
+
+    def add_metrics(self, gauges: Further) -> None:
+        """Have a scrape ask ``gauges``, too; to be called once connected."""
+        self._metrics.further = [*self._metrics.further, gauges]
 
     @property
     def services(self) -> tuple[IService, ...]:

@@ -176,7 +176,9 @@ def test_twisted_itself_is_left_as_it_was() -> None:
 def test_the_wheel_has_the_page_and_the_sdist_what_boards_and_alerts_are_made_of(
     built: Built,
 ) -> None:
-    page = {f"rtpproxy_tw/web/page/{name}" for name in ("index.html", "page.css", "page.js")}
+    page = {
+        f"rtpproxy_tw/web/page/{file.name}" for file in (ROOT / "rtpproxy_tw/web/page").iterdir()
+    }
     assert page <= names(built.wheel)
     wanted = {"packaging/grafana/rtpproxy-tw.json", "packaging/prometheus/rtpproxy-tw.yml"}
     assert wanted <= names(built.sdist)

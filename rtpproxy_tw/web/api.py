@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from rtpproxy_tw.capacity import Capacity
-from rtpproxy_tw.errors import RecordingRefused
+from rtpproxy_tw.errors import ConfigError, RecordingRefused
 from rtpproxy_tw.interfaces import IRecorders
 from rtpproxy_tw.quality.verdict import CODES, assess
 from rtpproxy_tw.registry import SessionRegistry
@@ -18,6 +18,7 @@ from rtpproxy_tw.session import Ending, Session
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.views import sessions as views
 from rtpproxy_tw.views.text import identifier, shown, to_json
+from rtpproxy_tw.web.feed import Feed
 from rtpproxy_tw.web.recent import Recent
 
 View = dict[str, Any]
@@ -118,8 +119,11 @@ class Api:
     tracing: Tracing
     debugging: Debugging
     recent: Recent
+    feed: Feed
     listening: Callable[[], bool]
     """Whether the control sockets are open."""
+    reload: Callable[[], list[str]] = list
+    """Reads again what can be read again, and names it. Raises ConfigError."""
 
     _log = Logger()
 
@@ -205,6 +209,16 @@ class Api:
             "sessions": len(self.registry),
         }
 
+    def overview(self) -> View:
+        """The relay as a whole, for those who listen."""
+        stats, room = self.stats(), self.room()
+        return {
+            **{name: stats[name] for name in ("version", "time", "sessions", "draining", "totals")},
+            "ending": self.draining.ending,
+            "capacity": {"calls": room["calls"], "why": room["why"]},
+            "ports": room["ports"],
+        }
+
     def ready(self) -> View:
         """Whether new calls can be sent here. Raises Refused with 503."""
         if not self.listening():
@@ -245,6 +259,9 @@ class Api:
         stopped = sum(
             self.recorders.stop(leg) for session in self._found(call_id) for leg in session.legs
         )
+        self._log.info(
+            "call {call_id!r} is not recorded any more, asked for over HTTP", call_id=call_id
+        )
         return {**self._named(call_id), "stopped": stopped}
 
     def debug(self, call_id: str, *, on: bool) -> View:
@@ -254,6 +271,14 @@ class Api:
             "call {call_id!r} is logged in detail: {on}", call_id=call_id, on="yes" if on else "no"
         )
         return {**self._named(call_id), "debug": on}
+
+    def read_again(self) -> View:
+        """Read certificates again. Raises Refused where they are of no use; the former stay."""
+        try:
+            reloaded = self.reload()
+        except ConfigError as error:
+            raise Refused(409, "not-reloaded", shown(str(error))) from error
+        return {"reloaded": reloaded}
 
     def start_draining(self) -> View:
         """Refuse new sessions."""

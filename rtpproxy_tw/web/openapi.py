@@ -94,6 +94,7 @@ def _paths() -> Schema:
             "put": _operation("Log everything of a call", "Debug"),
             "delete": _operation("Log it as usual again", "Debug"),
         },
+        "/api/v1/events": {"get": _events()},
         "/api/v1/stats": {"get": _operation("Totals", "Stats")},
         "/api/v1/capacity": {"get": _operation("How many calls there can be", "Capacity")},
         "/api/v1/drain": {
@@ -101,6 +102,7 @@ def _paths() -> Schema:
             "put": _operation("Refuse new sessions", "Drain"),
             "delete": _operation("Take new sessions again", "Drain", 409),
         },
+        "/api/v1/reload": {"post": _operation("Read certificates again", "Reloaded", 409)},
         "/healthz": {"get": _operation("Whether the process answers", "Healthy")},
         "/readyz": {"get": _operation("Whether calls can be sent here", "Ready", 503)},
         "/metrics": {
@@ -116,6 +118,32 @@ def _paths() -> Schema:
 
 
 _CALL = {"$ref": "#/components/parameters/call"}
+
+
+def _events() -> Schema:
+    return {
+        "summary": "What changes, as server-sent events",
+        "description": "Once a second what has changed since the second before: events `calls`"
+        " (schema LiveCalls), `news` (a list of News) and, last and always, `relay` (LiveRelay),"
+        " whose id says how far one was told. Figures of more than 500 calls take turns. A client"
+        " that reads slowly is told the present, not all it missed.",
+        "parameters": [
+            _query("since", "The last event's id, like the header Last-Event-ID.", TEXT),
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "description": "Only what is newer; everything where that is not known any more.",
+                "schema": TEXT,
+            },
+        ],
+        "responses": {
+            "200": {
+                "description": "Events without an end.",
+                "content": {"text/event-stream": {"schema": {}}},
+            },
+            **_errors(503),
+        },
+    }
 
 
 def _filters() -> list[Schema]:
@@ -198,9 +226,55 @@ def _schemas() -> Schema:
             sessions=COUNT,
             ports=_list(_object(family=TEXT, pairs=COUNT, free=COUNT)),
         ),
+        **_live(session),
+        "Reloaded": _object(reloaded=_list(TEXT)),
         "Drain": _object(draining=FLAG, ending=FLAG, sessions=COUNT),
         "Healthy": _object(healthy=FLAG),
         "Ready": _object(ready=FLAG),
+    }
+
+
+def _live(session: Schema) -> Schema:
+    """What events consist of."""
+    figure = {"type": ["number", "null"]}
+    leg = {
+        **{"side": SIDE, "verdict": CODE, "kernel": FLAG, "loss_ratio": NUMBER},
+        "sentence": {**TEXT, "description": "What is wrong; empty where nothing is."},
+        **dict.fromkeys(("remote", "local", "codec"), _maybe(TEXT)),
+        **dict.fromkeys(("packets", "relayed", "received", "lost"), COUNT),
+        **dict.fromkeys(("jitter_ms", "rtt_ms", "mos", "mos_last"), figure),
+    }
+    known = {name: session[name] for name in ("from_tag", "state", "created")}
+    counts = {"type": "object", "additionalProperties": COUNT}
+    return {
+        "LiveCalls": _object(
+            reset={**FLAG, "description": "Forget all calls that were told before."},
+            calls=_list(_ref("LiveCall")),
+            gone={**_list(TEXT), "description": "The field id of calls that have ended."},
+        ),
+        "LiveCall": _object(
+            id=TEXT,
+            call_id=TEXT,
+            at={**NUMBER, "description": "When the figures were read."},
+            sessions=_list(_object(**known, recording=FLAG, legs=_list(_object(**leg)))),
+        ),
+        "News": _object(
+            at=NUMBER,
+            id=TEXT,
+            call_id=TEXT,
+            kind={"type": "string", "enum": ["verdict", "recording", "end"]},
+            side={"oneOf": [SIDE, {"type": "null"}]},
+            code=TEXT,
+        ),
+        "LiveRelay": _object(
+            **{"version": TEXT, "time": NUMBER, "sessions": COUNT},
+            **{"draining": FLAG, "ending": FLAG, "totals": {"type": "object"}},
+            capacity=_object(calls=COUNT, why=TEXT),
+            ports=_list(_object(family=TEXT, pairs=COUNT, free=COUNT)),
+            verdicts={**counts, "description": "Legs by verdict."},
+            states={**counts, "description": "Sessions by state."},
+            kernel={**COUNT, "description": "Legs whose media the kernel carries."},
+        ),
     }
 
 

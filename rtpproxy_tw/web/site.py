@@ -21,16 +21,19 @@ from rtpproxy_tw.web.api import Api, Filter, Refused, View
 from rtpproxy_tw.web.guard import Caller, Guard
 from rtpproxy_tw.web.openapi import MAX_LIMIT, document
 from rtpproxy_tw.web.slices import Slices
+from rtpproxy_tw.web.stream import MEDIA_TYPE, MOST, EventStream
 
 JSON = "application/json"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 PCAP = "application/vnd.tcpdump.pcap"
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""Content-Security-Policy: nothing but our own files, nothing inline, no frames, no forms."""
+"""Content-Security-Policy: nothing but our own files, nothing inline, no frames, no forms; and no
+text ever becomes markup, whatever the scripts try."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -40,13 +43,27 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-STATIC = {
-    b"": ("index.html", "text/html; charset=utf-8"),
-    b"page.js": ("page.js", "text/javascript; charset=utf-8"),
-    b"page.css": ("page.css", "text/css; charset=utf-8"),
+KINDS = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
 }
+"""Media types of the page's files; one of another kind is not served."""
 
-Body = View | bytes | Iterator[bytes] | Deferred[bytes]
+START = "index.html"
+
+
+def _page() -> Mapping[bytes, str]:
+    """The files of the page by name, with their media types."""
+    files = resources.files(__package__) / "page"
+    found = ((file.name, KINDS.get(file.name.rpartition(".")[2])) for file in files.iterdir())
+    return {name.encode(): kind for name, kind in found if kind is not None}
+
+
+PAGE = _page()
+
+Body = View | bytes | Iterator[bytes] | Deferred[bytes] | EventStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +135,9 @@ class Interface(Resource):
     def _handlers(self, path: list[bytes]) -> Mapping[str, Handler]:
         api = self._api
         match path:
-            case [name] if name in STATIC:
+            case [b""]:
+                return {"GET": partial(_static, START.encode())}
+            case [b"page", name] if name in PAGE:
                 return {"GET": partial(_static, name)}
             case [b"openapi.json"]:
                 return {"GET": _plain(lambda: document(api.version))}
@@ -160,10 +179,14 @@ class Interface(Resource):
                     "PUT": _plain(partial(api.debug, call_id, on=True)),
                     "DELETE": _plain(partial(api.debug, call_id, on=False)),
                 }
+            case [b"events"]:
+                return {"GET": self._listen}
             case [b"stats"]:
                 return {"GET": _plain(api.stats)}
             case [b"capacity"]:
                 return {"GET": _plain(api.room)}
+            case [b"reload"]:
+                return {"POST": _plain(api.read_again)}
             case [b"drain"]:
                 return {
                     "GET": _plain(api.drain),
@@ -172,6 +195,14 @@ class Interface(Resource):
                 }
             case _:
                 return {}
+
+    def _listen(self, request: Request) -> Answer:
+        given = _parameters(request, "since")
+        feed = self._api.feed
+        if len(feed) >= MOST:
+            raise Refused(503, "busy", f"{MOST} are listening already")
+        seen = feed.position(_header(request, "Last-Event-ID") or given.get("since"))
+        return Answer(EventStream(request, feed, self._clock, seen), MEDIA_TYPE)
 
     def _scrape(self, request: Request) -> Answer:
         _parameters(request)
@@ -186,6 +217,10 @@ class Interface(Resource):
                 return to_json(view) + b"\n"
             case bytes(octets):
                 return octets
+            case EventStream() as stream:
+                if request.method == b"HEAD":
+                    return b""
+                stream.start()
             case Deferred():
                 self._send_later(request, answer.body)
             case chunks:
@@ -243,8 +278,8 @@ def _plain(make: Callable[[], View]) -> Handler:
 
 def _static(name: bytes, request: Request) -> Answer:
     _parameters(request)
-    file, media_type = STATIC[name]
-    return Answer((resources.files(__package__) / "page" / file).read_bytes(), media_type)
+    octets = (resources.files(__package__) / "page" / name.decode()).read_bytes()
+    return Answer(octets, PAGE[name])
 
 
 def _trace(api: Api, call_id: str, request: Request) -> Answer:

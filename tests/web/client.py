@@ -16,6 +16,7 @@ from rtpproxy_tw.recording.trace import HeaderRings
 from rtpproxy_tw.reporting.metrics import Metrics
 from rtpproxy_tw.tools.logs import DebuggedCalls
 from rtpproxy_tw.web.api import Api
+from rtpproxy_tw.web.feed import Feed
 from rtpproxy_tw.web.guard import Guard, Reach
 from rtpproxy_tw.web.recent import Recent
 from rtpproxy_tw.web.requests import BoundedSite
@@ -102,7 +103,9 @@ class Served:
             wall=lambda: WALL + bench.clock.seconds(),
             local_host=lambda host: "127.0.0.1",
         )
-        bench.registry._observers += (self.recent, self.metrics, self.rings)
+        self.feed = Feed(bench.clock, lambda: WALL + bench.clock.seconds())
+        self.feed.registry = bench.registry
+        bench.registry._observers += (self.recent, self.metrics, self.rings, self.feed)
         self.listening = True
         self.debugging = DebuggedCalls()
         self.api = Api(
@@ -118,8 +121,10 @@ class Served:
             tracing=self.rings,
             debugging=self.debugging,
             recent=self.recent,
+            feed=self.feed,
             listening=lambda: self.listening,
         )
+        self.feed.overview = self.api.overview
         self.interface = Interface(
             api=self.api,
             guard=guard or Guard(Reach.UNIX),

@@ -100,7 +100,7 @@ def test_a_client_certificate_is_as_good_as_a_token() -> None:
     assert status(guard, host="relay.example") == 200
 
 
-@pytest.mark.parametrize("path", [b"/", b"/healthz", b"/readyz", b"/page.js", b"/openapi.json"])
+@pytest.mark.parametrize("path", [b"/", b"/healthz", b"/readyz", b"/page/app.js", b"/openapi.json"])
 def test_health_and_the_page_need_no_token(path: bytes) -> None:
     assert status(Guard(Reach.PUBLIC, [b"token"]), path=path) == 200
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from rtpproxy_tw.quality.verdict import CODES
+from rtpproxy_tw.web import site
 from rtpproxy_tw.web.guard import Guard, Reach
 from rtpproxy_tw.web.requests import MAX_BODY, MAX_CONNECTIONS
 from rtpproxy_tw.web.site import HEADERS
@@ -241,32 +244,48 @@ def test_totals_and_room_are_told() -> None:
     }
 
 
+PAGE = Path(site.__file__).parent / "page"
+
+
 def test_the_page_and_its_parts_are_served_under_a_strict_policy() -> None:
     served = Served()
+    kinds = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+    names = [file for file in PAGE.iterdir() if file.suffix in kinds]
+    assert len(names) > 1
     for path, kind in (
-        ("/", "text/html; charset=utf-8"),
-        ("/page.js", "text/javascript; charset=utf-8"),
-        ("/page.css", "text/css; charset=utf-8"),
+        ("/", "text/html"),
+        *((f"/page/{file.name}", kinds[file.suffix]) for file in names),
     ):
         answer = served.ask(path)
         assert answer.status == 200
-        assert answer.headers["content-type"] == kind
+        assert answer.headers["content-type"].partition(";")[0] == kind
         for name, value in HEADERS.items():
             assert answer.headers[name.lower()] == value
-    page = served.ask("/").body.decode()
-    # The policy allows none of these, so the page would be broken with them.
-    assert "style=" not in page
-    assert "onclick" not in page
-    assert "http:" not in page + served.ask("/page.js").body.decode()
-    assert "innerHTML" not in served.ask("/page.js").body.decode()
+
+
+def test_the_page_has_nothing_that_the_policy_forbids() -> None:
+    html = (PAGE / "index.html").read_text()
+    assert not re.search(r"\sstyle=|\son[a-z]+=|<script(?! [^>]*src=)|<style", html)
+    for file in PAGE.iterdir():
+        text = file.read_text()
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), file
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
 
 
 @pytest.mark.parametrize(
     "path",
     [
         *("/nothing", "/api", "/api/v1", "/api/v2/calls", f"{CALLS}/a/b", f"{CALLS}/a/why/x"),
-        *("/page", "/page/", "/../page.js", "/%2e%2e/page.js", "/site.py", "//", "/metrics/"),
-        *("/page.js/", "/api/v1/stats/", "/%00", "/index.html"),
+        *(
+            "/page",
+            "/page/",
+            "/page/..",
+            "/page/%2e%2e",
+            "/page/../site.py",
+            "/page/%2e%2e%2fsite.py",
+        ),
+        *("/page/index", "/page/x/y", "/page/app.js/", "/page/app.js%00", "/site.py", "//"),
+        *("/metrics/", "/page.js", "/api/v1/stats/", "/%00", "/index.html"),
     ],
 )
 def test_there_is_nothing_anywhere_else(path: str) -> None:
