@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from twisted.application.internet import TimerService
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -18,6 +14,7 @@ from rtpproxy_tw.recording.spool import Writer
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.session import Ending
 from rtpproxy_tw.statistics import Totals
+from rtpproxy_tw.supervision import State
 
 
 class RelayService(MultiService):
@@ -66,6 +63,10 @@ class RelayService(MultiService):
     def draining(self) -> bool:
         """Whether new sessions are refused."""
         return self._negotiator.draining
+
+    def state(self) -> State:
+        """How the relay is, in few words."""
+        return State(len(self.registry), self.draining, self.ending)
 
     def refuse(self) -> None:
         """Take no new sessions, and go on without. Idempotent."""
@@ -142,10 +143,3 @@ class RateMeter:
         now = self._totals.npkts_rcvd
         self._totals.pps_in = float(now - self._before)
         self._before = now
-
-
-def every(seconds: float, reactor: Any, call: Callable[[], None]) -> TimerService:
-    """A service that calls ``call`` at once and then all ``seconds`` by ``reactor``'s time."""
-    timer = TimerService(seconds, call)
-    timer.clock = reactor
-    return timer

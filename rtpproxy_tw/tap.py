@@ -22,14 +22,21 @@ from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.media.carrier import choose
 from rtpproxy_tw.service import RelayService
 from rtpproxy_tw.statistics import Totals
+from rtpproxy_tw.supervision import Supervision, Supervisor, supervisor_of
 
 __all__ = ["Options", "RelayService", "build", "makeService"]
 
 
-def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.time) -> RelayService:
+def build(
+    settings: Settings,
+    reactor: Any,
+    wall: Callable[[], float] = time.time,
+    supervisor: Supervisor | None = None,
+) -> RelayService:
     """Everything that ``settings`` ask for, wired to ``reactor`` and not yet started.
 
-    ``wall`` gives seconds since the epoch, for stamps in recordings. Raises ConfigError.
+    ``wall`` gives seconds since the epoch, for stamps in recordings; ``supervisor`` is told how
+    the relay is. Raises ConfigError.
     """
     for name, path in (("record_dir", settings.record_dir), ("spool_dir", settings.spool_dir)):
         if path is not None and not os.path.isdir(path):
@@ -41,6 +48,8 @@ def build(settings: Settings, reactor: Any, wall: Callable[[], float] = time.tim
     except BaseException:
         carrier.stopService()  # it is in the kernel already
         raise
+    if supervisor is not None:
+        Supervision(supervisor, relay.state, reactor).setServiceParent(relay)
     _announce(settings)
     return relay
 
@@ -62,20 +71,22 @@ def makeService(options: Options) -> IService:
     monotonic(reactor)
     for note in options.notes:
         RelayService.log.warn("{note}", note=note)
-    relay = build(options.settings, reactor)
-    UnderTwistd(relay, reactor).setServiceParent(relay)
+    supervisor = supervisor_of(os.environ, os.getpid())
+    relay = build(options.settings, reactor, supervisor=supervisor)
+    UnderTwistd(relay, reactor, supervisor).setServiceParent(relay)
     return relay
 
 
 class UnderTwistd(Service):
-    """What twistd does not do for the relay: HUP, and an end when it cannot start.
+    """What twistd does not do for the relay: HUP, an end when it cannot start, word to systemd.
 
     A child of the relay that starts after all others.
     """
 
-    def __init__(self, relay: RelayService, reactor: Any) -> None:
+    def __init__(self, relay: RelayService, reactor: Any, supervisor: Supervisor) -> None:
         self._relay = relay
         self._reactor = reactor
+        self._supervisor = supervisor
 
     def startService(self) -> None:
         """Raises SystemExit, which twistd lets pass, where a control socket cannot listen."""
@@ -86,6 +97,8 @@ class UnderTwistd(Service):
                 raise SystemExit(f"rtpproxy: {result.getErrorMessage()}")
         self._relay.drained.addCallback(lambda _: self._reactor.stop())
         self._reactor.callWhenRunning(self._install_signals)
+        # Only then twistd has changed to another user and written its pid file.
+        self._reactor.callWhenRunning(self._supervisor.tell, "READY=1")
 
     def _install_signals(self) -> None:
         signal.signal(signal.SIGHUP, self._hang_up)

@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 from contextlib import suppress
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from twisted.logger import Logger
 
@@ -20,16 +20,6 @@ from rtpproxy_tw.errors import ConfigError
 _READY = b"ready\n"
 
 _log = Logger()
-
-
-class Starter(Protocol):
-    """Whoever started us and waits for the outcome. Told once; later calls do nothing."""
-
-    def ready(self) -> None:
-        """Commands are answered."""
-
-    def failed(self, sentence: str) -> None:
-        """They never will be."""
 
 
 class Terminal:

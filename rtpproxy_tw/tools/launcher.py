@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
@@ -25,8 +26,8 @@ from rtpproxy_tw.configuration.options import Message, interpret
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import CommandLineError, spelled
 from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.supervision import Notified, Starter, supervisor_of
 from rtpproxy_tw.tools.daemon import (
-    Starter,
     Terminal,
     apply_limits,
     complain,
@@ -242,11 +243,13 @@ def run(settings: Settings, starter: Starter, build: Build | None = None) -> int
     # Only here, and after the fork: importing it opens descriptors.
     from twisted.internet import reactor
 
+    supervisor = supervisor_of(os.environ, os.getpid())
     if build is None:
         from rtpproxy_tw import tap
 
         tap.monotonic(reactor)
-        build = tap.build
+        build = partial(tap.build, supervisor=supervisor)
+    starter = Notified(starter, supervisor)
     process = Process(reactor, build(settings, reactor), settings, starter)
     reactor.callWhenRunning(process.install_signals)
     reactor.callWhenRunning(process.start)
