@@ -301,6 +301,8 @@ class StreamSocket(MediaSocket):
             # Connecting would choose one of the host's addresses, and others would hear nothing.
             and local is not None
             and not local.wildcard
+            # Linux has an IPv6 socket refuse all other hosts even when disconnected again.
+            and local.family == socket.AF_INET
             and stream.latch.remote == self._source
         )
 
