@@ -43,9 +43,10 @@ from rtpproxy_tw.reporting.accounting import NAME, Accounting
 from rtpproxy_tw.reporting.icmp import IcmpListener
 from rtpproxy_tw.reporting.notify import Notifier, TimeoutObserver
 from rtpproxy_tw.reporting.sampling import Sampler, Sampling
-from rtpproxy_tw.service import Playing, RateMeter, Recordings, RelayService, Sessions, every
+from rtpproxy_tw.service import Playing, RateMeter, Recordings, RelayService, Sessions
 from rtpproxy_tw.session import Leg
 from rtpproxy_tw.statistics import Totals
+from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.logs import is_detailed
 
 
@@ -101,6 +102,8 @@ def assemble(
         recordings=storing.recorders.counts,
         space=lambda: storing.writer.free,
     )
+    telling.insight.add_metrics(control.sockets.gauges)
+    telling.insight.reload = control.sockets.reload
     relay.listeners += http.required
     # Stopped in reverse order: first no more commands, then no more sessions, then what those
     # still had to tell and to write.
@@ -120,6 +123,7 @@ def assemble(
         IcmpListener(reactor, telling.sampler.unreachable),
         *telling.insight.services,
         Sessions(registry),
+        *control.sockets.services,
         *control.sockets.listeners,
         *http.listeners,
     ):
@@ -245,7 +249,7 @@ class Control:
             clock=reactor,
             detailed=partial(is_detailed, settings),
         )
-        self.sockets = ControlSockets(settings, reactor, responder)
+        self.sockets = ControlSockets(settings, reactor, responder, around.wall)
 
 
 def _accounting(around: Surroundings) -> Accounting:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from ipaddress import ip_address
 
 from twisted.logger import Logger
@@ -11,6 +12,7 @@ from rtpproxy_tw.configuration.settings import INET_KINDS, TLS_KINDS, ControlAdd
 from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.control.access import LOOPBACK, Access, Budgets, Network, Networks, Refusals
 from rtpproxy_tw.host_networks import Own, own_interfaces
+from rtpproxy_tw.reporting.exposition import Family, labelled, single
 
 _log = Logger()
 
@@ -22,9 +24,12 @@ class Admission:
     """
 
     def __init__(
-        self, settings: Settings, interfaces: Callable[[], Iterable[Own]] = own_interfaces
+        self,
+        settings: Settings,
+        refusals: Refusals,
+        interfaces: Callable[[], Iterable[Own]] = own_interfaces,
     ) -> None:
-        self.refusals = Refusals()
+        self.refusals = refusals
         self._settings = settings
         self._interfaces = interfaces
         self._budgets = Budgets(settings.control_rate)
@@ -81,4 +86,36 @@ class Admission:
                 socket=address.text,
                 near=str(near),
                 option=option,
+            )
+
+
+class ControlGauges:
+    """Metrics of who may command: what was refused, and until when certificates are valid.
+
+    ``expiry`` gives the end of the first certificate to expire, in seconds since the epoch; None
+    without TLS.
+    """
+
+    def __init__(self, refusals: Refusals, expiry: Callable[[], float | None]) -> None:
+        self._refusals = refusals
+        self._expiry = expiry
+
+    def families(self) -> Iterator[Family]:
+        """See Gauges."""
+        yield labelled(
+            "relay_control_refused_total",
+            "counter",
+            "Commands, connections and replies that were refused, by reason.",
+            [
+                ((("reason", each.name),), getattr(self._refusals, each.name))
+                for each in fields(Refusals)
+            ],
+        )
+        until = self._expiry()
+        if until is not None:
+            yield single(
+                "relay_tls_certificate_expiry_timestamp_seconds",
+                "gauge",
+                "When the first certificate of the tls: control sockets expires.",
+                until,
             )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.application.service import IService
 from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
 
@@ -24,12 +25,16 @@ from rtpproxy_tw.control.listeners import (
     tcp,
 )
 from rtpproxy_tw.control.responder import Responder
-from rtpproxy_tw.control_access import Admission
+from rtpproxy_tw.control_access import Admission, ControlGauges
 from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.paths import claim_socket_path, own_socket
 
 if TYPE_CHECKING:
     from rtpproxy_tw.control.tls import TlsIdentity
+
+TLS_LOOK = 5.0
+"""Seconds between two looks whether certificates have changed."""
 
 SOCKET_MODE = 0o660
 """Permission bits of UNIX control sockets: whoever reaches one can end every call."""
@@ -50,7 +55,7 @@ class ControlSockets:
         responder: Responder,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.admission = Admission(settings)
+        self.admission = Admission(settings, responder.refusals)
         self.tls = self._identity(settings, wall)
         self._settings = settings
         self._reactor = reactor
@@ -61,6 +66,30 @@ class ControlSockets:
         self.listeners = [listener for listener in made if listener is not None]
         if not self.listeners:
             raise ConfigError("no control socket can be opened; name a free one with -s")
+
+    @property
+    def services(self) -> tuple[IService, ...]:
+        """What runs beside the listeners: somebody looks whether certificates have changed."""
+        if self.tls is None:
+            return ()
+        return (every(TLS_LOOK, self._reactor, self.tls.tick),)
+
+    @property
+    def gauges(self) -> ControlGauges:
+        """Metrics of who may command."""
+        return ControlGauges(self.admission.refusals, self._expiry)
+
+    def reload(self) -> list[str]:
+        """Read again what can be: the names of it. Connections stay. Raises ConfigError."""
+        if self.tls is None:
+            return []
+        self.tls.reload()
+        return ["certificates"]
+
+    def _expiry(self) -> float | None:
+        if self.tls is None:
+            return None
+        return min(each.until for each in self.tls.expiries)
 
     def _listener(self, address: ControlAddress) -> Listener | Stdio | None:
         try:

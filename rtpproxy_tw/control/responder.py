@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from rtpproxy_tw.commands import Command, Failed, NotFound, Origin, Reply
-from rtpproxy_tw.control.access import letters_of
+from rtpproxy_tw.control.access import Refusals, letters_of
 from rtpproxy_tw.control.escape import Escaped
 from rtpproxy_tw.control.logbudget import LogBudget
 from rtpproxy_tw.control.render import INTERNAL_ERROR
@@ -49,6 +49,8 @@ class Responder:
         clock: IReactorTime,
         detailed: Callable[[], bool] = lambda: True,
     ) -> None:
+        self.refusals = Refusals()
+        """What is not answered; the listeners count theirs there, too."""
         self._dialect = dialect
         self._executor = executor
         self._totals = totals
@@ -110,7 +112,7 @@ class Responder:
         try:
             parsed = self._dialect.parse(command)
             if origin.denied:
-                _check_allowed(parsed, origin)
+                self._check_allowed(parsed, origin)
             reply = self._executor.execute(parsed, origin)
         except CommandError as error:
             self._refused(command, error.code, error.reason)
@@ -121,6 +123,15 @@ class Responder:
         if isinstance(reply, Failed):
             self._refused(command, reply.code, "refused")
         return reply
+
+    def _check_allowed(self, command: Command, origin: Origin) -> None:
+        """Raises CommandError 3 for a command that is not taken where it came."""
+        denied = sorted(letters_of(command) & origin.denied)
+        if denied:
+            self.refusals.denied += 1
+            raise CommandError(
+                DENIED, f"{', '.join(denied)} is not taken on this {origin.transport} socket"
+            )
 
     def _refused(self, command: bytes, code: int, reason: str) -> None:
         if code == NO_SESSION:
@@ -143,15 +154,6 @@ class Responder:
                 command=Escaped(command),
                 suppressed=_besides(suppressed),
             )
-
-
-def _check_allowed(command: Command, origin: Origin) -> None:
-    """Raises CommandError 3 for a command that is not taken where it came."""
-    denied = sorted(letters_of(command) & origin.denied)
-    if denied:
-        raise CommandError(
-            DENIED, f"{', '.join(denied)} is not taken on this {origin.transport} socket"
-        )
 
 
 def _besides(suppressed: int) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -42,9 +42,6 @@ SOON = 30 * 86400.0
 
 REMIND = 86400.0
 """Seconds between two warnings."""
-
-LOOK = 5.0
-"""Seconds between two looks whether files have changed."""
 
 HANDSHAKE = 10.0
 """Seconds within which a connection must show its certificate and bring its first command."""
@@ -118,7 +115,7 @@ class TlsIdentity:
         self.remind()
 
     def tick(self) -> None:
-        """Read the files again if one has changed. To be called every LOOK seconds."""
+        """Read the files again if one has changed. To be called every few seconds."""
         if self._stamps() != self._seen:
             try:
                 self.reload()
@@ -261,8 +258,3 @@ def _how_long(seconds: float) -> str:
     if seconds < 0:
         return "is no longer valid: clients will refuse it"
     return f"is valid for {seconds / 86400:.0f} more days"
-
-
-def earliest(expiries: Sequence[Expiry]) -> Expiry | None:
-    """The one that ends first."""
-    return min(expiries, key=lambda each: each.until, default=None)

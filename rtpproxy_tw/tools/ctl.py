@@ -71,6 +71,8 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         return DONE
     if options.command == "call":
         return _demo(options)
+    if options.command == "certs":
+        return _certs(options)
     try:
         client = Client(options.api or _default(), _credentials(options))
     except OSError as error:
@@ -189,6 +191,11 @@ def _drain(client: Client, options: argparse.Namespace) -> None:
     _tell(options, answer, words.drain(answer))
 
 
+def _reload(client: Client, options: argparse.Namespace) -> None:
+    answer = client.ask("/api/v1/reload", "POST")
+    _tell(options, answer, [f"read again: {', '.join(answer['reloaded']) or 'nothing is there'}"])
+
+
 def _stats(client: Client, options: argparse.Namespace) -> None:
     answer = client.ask("/api/v1/stats")
     _tell(options, answer, words.stats(answer))
@@ -208,6 +215,25 @@ def _demo(options: argparse.Namespace) -> int:
     if options.json:
         given.append("--json")
     return demo.main(given)
+
+
+def _certs(options: argparse.Namespace) -> int:
+    try:
+        from rtpproxy_tw.tools import certs
+    except ImportError:
+        print(
+            "rtpproxy-ctl: certs needs pyOpenSSL: pip install 'rtpproxy-tw[tls]'", file=sys.stderr
+        )
+        return REFUSED
+    try:
+        made = certs.make(
+            options.directory, options.server or certs.own_names(), options.client, options.days
+        )
+    except (OSError, ValueError) as error:
+        print(f"rtpproxy-ctl: {words.visible(error)}", file=sys.stderr)
+        return REFUSED
+    _tell(options, dict(made), certs.advice(options.directory, options.client, made))
+    return DONE
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -281,6 +307,19 @@ def make_parser() -> argparse.ArgumentParser:
         help="its control socket, on this host or another: udp:HOST:PORT",
     )
     made.add_argument("--seconds", type=float, default=10.0, metavar="N", help="how long (10)")
+    made = add("certs", "make a private authority and certificates of it for tls: sockets")
+    made.add_argument("directory", metavar="DIR", help="where to; what is there is kept")
+    made.add_argument(
+        "--server",
+        action="append",
+        metavar="NAME",
+        help="host name or address of the relay, repeatable (this host's name and localhost)",
+    )
+    made.add_argument(
+        "--client", default="client", metavar="NAME", help="name of the client's files (client)"
+    )
+    made.add_argument("--days", type=float, default=825, metavar="N", help="validity (825)")
+    add("reload", "read certificates again; connections and calls stay", _reload)
     add("completion", "print completion for a shell, to be evaluated").add_argument(
         "shell", choices=("bash", "zsh")
     )
