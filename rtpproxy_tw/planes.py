@@ -37,6 +37,7 @@ def make_plane(
     if settings.media_plane == "plain" or (settings.media_plane == "auto" and not available()):
         return UserspacePlane(
             listen=_listener(reactor),
+            wrap=_wrapper(reactor),
             pools=pools,
             relay=relay,
             fast_path=fast_path,
@@ -67,9 +68,18 @@ def _pool(settings: Settings) -> PortPool:
 
 
 def _listener(reactor: Any) -> Callable[[DatagramProtocol, str, int, int], MediaPort]:
+    wrap = _wrapper(reactor)
+
     def listen(protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaPort:
-        made = MediaPort(bind_media(host, port, tos), protocol, reactor)
+        return wrap(protocol, bind_media(host, port, tos))
+
+    return listen
+
+
+def _wrapper(reactor: Any) -> Callable[[DatagramProtocol, socket.socket], MediaPort]:
+    def wrap(protocol: DatagramProtocol, sock: socket.socket) -> MediaPort:
+        made = MediaPort(sock, protocol, reactor)
         made.startListening()
         return made
 
-    return listen
+    return wrap

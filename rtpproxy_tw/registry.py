@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from rtpproxy_tw.errors import RelayError
 from rtpproxy_tw.interfaces import IMediaPlane, ISessionObserver
-from rtpproxy_tw.session import Ending, Leg, Session, Stream
+from rtpproxy_tw.session import Ending, Leg, Session, SessionKey, Stream
 from rtpproxy_tw.statistics import Totals
 
 SLACK = 0.01
@@ -138,6 +138,17 @@ class SessionRegistry:
         )
         for observer in self._observers:
             observer.created(session)
+
+    def adopt(self, session: Session) -> None:
+        """``session`` has lived elsewhere, and goes on here as it is; observers are not told."""
+        call_id, from_tag = session.key
+        self._calls.setdefault(call_id, {})[from_tag] = session
+        delay = max(0.0, self._deadline(session) - self._clock.seconds())
+        self._timers[session] = self._clock.callLater(delay, self._check, session)
+
+    def named(self, key: SessionKey) -> Session | None:
+        """The session of exactly that name."""
+        return self._calls.get(key.call_id, {}).get(key.from_tag)
 
     def complete(self, session: Session) -> None:
         """``session`` has both legs: media is relayed from now on. Idempotent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -45,6 +46,11 @@ class FakePort:
         self.tos = tos
         self.sent: list[tuple[bytes, Address]] = []
         self.refusing = False
+
+    @property
+    def socket(self) -> socket.socket:
+        """There is none."""
+        raise OSError(errno.EBADF, "a fake port has no socket")
 
     def send(self, datagram: bytes, to: Address) -> bool:
         """Remember it; a kernel refuses port 0 and the other family."""

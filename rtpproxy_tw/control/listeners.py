@@ -95,13 +95,17 @@ def stream(endpoint: IStreamServerEndpoint, factory: Factory) -> Callable[[], ob
 
 
 def datagrams(
-    reactor: Any, protocol: DatagramProtocol, host: str, port: int
+    reactor: Any,
+    protocol: DatagramProtocol,
+    host: str,
+    port: int,
+    passed: socket.socket | None = None,
 ) -> Callable[[], object]:
-    """How to open a UDP socket."""
+    """How to open a UDP socket, unless the open one was ``passed`` to us."""
 
     def listen() -> object:
         try:
-            made = bound(socket.SOCK_DGRAM, host, port)
+            made = passed or bound(socket.SOCK_DGRAM, host, port)
         except OSError as error:
             raise CannotListenError(host, port, error) from error
         with made:  # the reactor takes a descriptor of its own
@@ -110,8 +114,15 @@ def datagrams(
     return listen
 
 
-def tcp(reactor: Any, host: str, port: int) -> IStreamServerEndpoint:
-    """An endpoint on numeric ``host``; an IPv6 one takes IPv6 only. Raises OSError for those."""
+def tcp(
+    reactor: Any, host: str, port: int, passed: socket.socket | None = None
+) -> IStreamServerEndpoint:
+    """An endpoint on numeric ``host``; an IPv6 one takes IPv6 only. Raises OSError for those.
+
+    ``passed``: the open socket, where we were given it.
+    """
+    if passed is not None:
+        return adopted(reactor, passed.detach(), family_of(host))
     if ":" not in host:
         endpoint: IStreamServerEndpoint = TCP4ServerEndpoint(reactor, port, BACKLOG, host)
         return endpoint
@@ -157,18 +168,30 @@ def _identity(path: str) -> tuple[int, int] | None:
 class ControlEndpoint(UNIXServerEndpoint):
     """A UNIX endpoint whose port is a :class:`UnixPort`."""
 
-    def __init__(self, reactor: Any, path: str, mode: int) -> None:
+    def __init__(
+        self, reactor: Any, path: str, mode: int, passed: socket.socket | None = None
+    ) -> None:
         super().__init__(reactor, path, BACKLOG, mode)
+        self._passed = passed
         self._path = path
         self._permissions = mode
         self._owner = reactor
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen; fails with CannotListenError."""
-        name = os.fsencode(self._path)
-        port = UnixPort(name, protocolFactory, BACKLOG, self._permissions, self._owner)
+        port = self._port(protocolFactory)
         port.own_path = self._path
         return maybeDeferred(_start, port)
+
+    def _port(self, factory: IProtocolFactory) -> UnixPort:
+        if self._passed is None:
+            name = os.fsencode(self._path)
+            return UnixPort(name, factory, BACKLOG, self._permissions, self._owner)
+        with self._passed as passed:
+            made: UnixPort = UnixPort._fromListeningDescriptor(
+                self._owner, passed.fileno(), factory
+            )
+        return made
 
 
 @implementer(IStreamServerEndpoint)
@@ -189,17 +212,17 @@ def _start(port: UnixPort) -> IListeningPort:
     return started
 
 
-def systemd(reactor: Any) -> IStreamServerEndpoint:
+def systemd(reactor: Any, descriptor: int = SYSTEMD_FD) -> IStreamServerEndpoint:
     """An endpoint for the listening socket that systemd passed. Raises OSError without one."""
-    with socket.socket(fileno=os.dup(SYSTEMD_FD)) as passed:
+    with socket.socket(fileno=os.dup(descriptor)) as passed:
         family = passed.family
         if not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise OSError(f"descriptor {SYSTEMD_FD} is not a listening socket")
+            raise OSError(f"descriptor {descriptor} is not a listening socket")
     if family == socket.AF_UNIX:
-        os.set_blocking(SYSTEMD_FD, False)
-        endpoint: IStreamServerEndpoint = PassedUnixEndpoint(reactor, SYSTEMD_FD)
+        os.set_blocking(descriptor, False)
+        endpoint: IStreamServerEndpoint = PassedUnixEndpoint(reactor, descriptor)
         return endpoint
-    return adopted(reactor, SYSTEMD_FD, family)
+    return adopted(reactor, descriptor, family)
 
 
 def adopted(reactor: Any, fd: int, family: int) -> IStreamServerEndpoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Protocol
 
 from rtpproxy_tw.errors import NoPortsLeft
@@ -19,8 +19,18 @@ class PortPool(Protocol):
     def give_back(self, port: int) -> None:
         """The pair ``port`` is closed and free again."""
 
+    def claim(self, ports: Set[int]) -> Set[int]:
+        """Those of ``ports`` that are free pairs, no longer free: somebody has them already."""
+
     def __len__(self) -> int:
         """How many pairs are free."""
+
+
+class Elsewhere:
+    """The pool of ports that belong to no pool: when they are given back they are forgotten."""
+
+    def give_back(self, port: int) -> None:
+        """Nothing."""
 
 
 class ShuffledPool:
@@ -49,6 +59,12 @@ class ShuffledPool:
         ready[index], ready[-1] = ready[-1], ready[index]
         return ready.pop()
 
+    def claim(self, ports: Set[int]) -> Set[int]:
+        found = ports & {*self._ready, *self._resting}
+        self._ready = [port for port in self._ready if port not in found]
+        self._resting = deque(port for port in self._resting if port not in found)
+        return found
+
     def give_back(self, port: int) -> None:
         self._resting.append(port)
 
@@ -71,6 +87,12 @@ class AscendingPool:
             raise NoPortsLeft("every port pair of the range is in use")
         self._last = heapq.heappop(self._ahead)
         return self._last
+
+    def claim(self, ports: Set[int]) -> Set[int]:
+        found = ports & {*self._ahead, *self._behind}
+        self._ahead = sorted(port for port in self._ahead if port not in found)
+        self._behind = sorted(port for port in self._behind if port not in found)
+        return found
 
     def give_back(self, port: int) -> None:
         heapq.heappush(self._ahead if port > self._last else self._behind, port)

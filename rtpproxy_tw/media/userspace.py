@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Protocol
 
 from twisted.internet.protocol import DatagramProtocol
@@ -14,7 +15,7 @@ from rtpproxy_tw.errors import AddressUnusable, NoPortsLeft
 from rtpproxy_tw.interfaces import IFastPath, IMediaPlane
 from rtpproxy_tw.media.fastpath import NullFastPath
 from rtpproxy_tw.media.outlets import Deaf, Outlet
-from rtpproxy_tw.media.ports import PortPool
+from rtpproxy_tw.media.ports import Elsewhere, PortPool
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.udpport import OUT_OF_DESCRIPTORS, PORT_TAKEN
 from rtpproxy_tw.session import Leg, Session, Stream
@@ -31,6 +32,10 @@ sockets, the local address cannot be bound."""
 class Port(Protocol):
     """A listening UDP port that can also send."""
 
+    @property
+    def socket(self) -> socket.socket:
+        """What it reads from."""
+
     def send(self, datagram: bytes, to: Address) -> bool:
         """Send; False where the kernel refuses."""
 
@@ -46,6 +51,11 @@ class Port(Protocol):
     def stopListening(self) -> object:
         """Close it."""
 
+
+Wrap = Callable[[DatagramProtocol, socket.socket], Port]
+"""(protocol, bound socket) -> a port that reads from it."""
+
+Source = PortPool | Elsewhere
 
 Listen = Callable[[DatagramProtocol, str, int, int], Port]
 """(protocol, host, port, tos) -> a port that listens already; raises OSError."""
@@ -80,13 +90,15 @@ class UserspacePlane:
         relay: Relay,
         tos: int,
         fast_path: IFastPath | None = None,
+        wrap: Wrap | None = None,
     ) -> None:
         self._fast_path: IFastPath = NullFastPath() if fast_path is None else fast_path
         self._listen = listen
+        self._wrap = wrap
         self._pools = pools
         self._relay = relay
         self._tos = tos
-        self._open: dict[Leg, tuple[PortPool, int, tuple[Port, Port]]] = {}
+        self._open: dict[Leg, tuple[Source, int, tuple[Port, Port]]] = {}
         self.failures: Counter[str] = Counter(dict.fromkeys(FAILURES, 0))
         """How often there were no ports to be had, by one of FAILURES."""
 
@@ -100,6 +112,44 @@ class UserspacePlane:
         self._open[leg] = pool, number, ports
         leg.local, leg.port = local, number
         leg.rtp.sender, leg.rtcp.sender = ports
+
+    def adopt(self, sockets: Mapping[Leg, tuple[socket.socket, socket.socket]]) -> None:
+        """Serve legs whose sockets for RTP and RTCP somebody else has opened, and are ours now.
+
+        They are bound to ``leg.port`` of ``leg.local`` and the next one. Raises OSError; the
+        sockets that were not yet taken are then closed.
+        """
+        wrap, left = self._wrap, dict(sockets)
+        assert wrap is not None, "this plane adopts nothing"
+        claimed = self._claim([leg for leg in sockets if leg.local is not None])
+        try:
+            for leg, (rtp, rtcp) in sockets.items():
+                family = 0 if leg.local is None else leg.local.family
+                ours = leg.port in claimed.get(family, ())
+                source = self._pools[family] if ours else Elsewhere()
+                del left[leg]
+                ports = (
+                    wrap(StreamProtocol(leg.rtp, self._relay), rtp),
+                    wrap(StreamProtocol(leg.rtcp, self._relay), rtcp),
+                )
+                self._open[leg] = source, leg.port, ports
+                leg.rtp.sender, leg.rtcp.sender = ports
+        finally:
+            for pair in left.values():
+                for each in pair:
+                    each.close()
+
+    def _claim(self, legs: Iterable[Leg]) -> dict[int, Set[int]]:
+        wanted: dict[int, set[int]] = {}
+        for leg in legs:
+            if leg.local is not None:
+                wanted.setdefault(leg.local.family, set()).add(leg.port)
+        return {family: self._pools[family].claim(ports) for family, ports in wanted.items()}
+
+    def sockets(self, leg: Leg) -> tuple[socket.socket, socket.socket] | None:
+        """Those of ``leg``, receiving from everybody; None where it has none."""
+        opened = self._open.get(leg)
+        return None if opened is None else (opened[2][0].socket, opened[2][1].socket)
 
     def close(self, leg: Leg) -> None:
         """See IMediaPlane."""

@@ -94,7 +94,7 @@ STREAM = Shape(
     # The latch and the feeds are written by other means, the rest is the process's.
     left_out=(
         *("leg", "component", "latch", "sender", "taps", "stranger", "feeds", "processor"),
-        *("offloaded", "offload_after"),
+        *("offloaded", "offload_after", "letters"),
     ),
 )
 
@@ -258,9 +258,9 @@ def to_line(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 
 
-def from_line(line: bytes) -> Any:
-    """What :func:`to_line` was given. Raises Damaged."""
-    if len(line) > LONGEST:
+def from_line(line: bytes, longest: int = LONGEST) -> Any:
+    """What :func:`to_line` was given, of at most ``longest`` octets. Raises Damaged."""
+    if len(line) > longest:
         raise Damaged(f"a record of {len(line)} octets")
     try:
         return json.loads(line)

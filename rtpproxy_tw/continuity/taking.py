@@ -1,0 +1,147 @@
+"""The side that takes over; see :mod:`rtpproxy_tw.continuity.giving` for the messages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from twisted.logger import Logger
+
+from rtpproxy_tw.continuity.belongings import Luggage, Part, Whole
+from rtpproxy_tw.continuity.channel import LONGEST_BODY, Channel, HandoverError, Message
+from rtpproxy_tw.continuity.giving import PROTOCOL, boot
+from rtpproxy_tw.session import Session, SessionKey
+from rtpproxy_tw.snapshot import records
+from rtpproxy_tw.snapshot.kinds import Damaged
+
+
+class Taker:
+    """Makes sessions and all the rest out of what comes.
+
+    ``now`` gives our clock's seconds; ``admit`` makes a session, whose parts are there, one of
+    ours, and raises Damaged where it cannot be; ``abandon`` undoes parts; ``find`` finds admitted
+    ones. With ``strict`` one damaged record is the end, without it only that record is left out.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        parts: Sequence[Part],
+        wholes: Sequence[Whole],
+        now: Callable[[], float],
+        admit: Callable[[Session], None],
+        abandon: Callable[[Session], None],
+        find: Callable[[SessionKey], Session | None],
+        strict: bool,
+    ) -> None:
+        self._parts = {part.name: part for part in parts}
+        self._wholes = {whole.name: whole for whole in wholes}
+        self._now = now
+        self._admit = admit
+        self._abandon = abandon
+        self._find = find
+        self._strict = strict
+        self._shift = 0.0
+        self._links: list[records.Link] = []
+        self.taken = 0
+        """Sessions."""
+        self.refused = 0
+
+    def take(self, channel: Channel, version: str) -> None:
+        """Take everything, up to the ``end``. Raises HandoverError or Damaged."""
+        channel.send("hello", version=version, protocol=PROTOCOL, pid=os.getpid())
+        begin = channel.receive("begin")
+        self.begin(begin.fields)
+        while (message := channel.receive("whole", "sessions", "end")).kind != "end":
+            try:
+                self.handle(message)
+            finally:
+                message.close()
+            channel.send("got")
+        self.link()
+
+    def begin(self, fields: dict[str, Any]) -> None:
+        """What clock the records are of. Raises HandoverError."""
+        if fields.get("protocol") != PROTOCOL:
+            raise HandoverError(f"protocol {fields.get('protocol')!r:.20} is not known here")
+        clock = fields.get("clock")
+        if not isinstance(clock, int | float):
+            raise HandoverError("no time is told")
+        # The monotonic clock is the same for all processes until the machine starts anew.
+        same = fields.get("boot") == boot() != ""
+        self._shift = 0.0 if same else self._now() - clock
+
+    def handle(self, message: Message) -> None:
+        """One message. Raises Damaged, or HandoverError."""
+        if message.kind == "whole":
+            self._whole(message)
+        else:
+            self.sessions(message.body.splitlines(), message.descriptors)
+
+    def _whole(self, message: Message) -> None:
+        name = message.fields.get("name")
+        whole = self._wholes.get(str(name))
+        if whole is None:
+            return  # of another version, or not configured here any more
+        luggage, message.descriptors = Luggage(message.descriptors), []
+        try:
+            value = records.from_line(message.body, LONGEST_BODY)
+            if type(value) is not dict:
+                raise Damaged("no object")
+            whole.unpack(value.get("value"), luggage, self._shift)
+        except Damaged as damage:
+            self._refuse(f"{name}: {damage}")
+        finally:
+            _close(luggage.rest())
+
+    def sessions(self, lines: Iterable[bytes], descriptors: list[int]) -> None:
+        """Some sessions, with the descriptors of them all, which are taken. Raises Damaged."""
+        for line in lines:
+            try:
+                self._session(records.from_line(line), descriptors)
+            except Damaged as damage:
+                self._refuse(f"a session: {damage}")
+
+    def _session(self, record: Any, descriptors: list[int]) -> None:
+        count = record.get("descriptors", 0) if type(record) is dict else None
+        if type(count) is not int or not 0 <= count <= len(descriptors):
+            raise Damaged("fewer descriptors came than belong to it")
+        luggage = Luggage(descriptors[:count])
+        del descriptors[:count]
+        try:
+            session, link = records.unpack(record, self._shift)
+            if self._find(session.key) is not None:
+                raise Damaged(f"{session.key!r:.200} is there already")
+            try:
+                for name, value in records.parts_of(record).items():
+                    part = self._parts.get(name)
+                    if part is not None:
+                        part.unpack(session, value, luggage, self._shift)
+                self._admit(session)
+            except BaseException:
+                self._abandon(session)
+                raise
+        finally:
+            _close(luggage.rest())
+        self._links.append(link)
+        self.taken += 1
+
+    def link(self) -> None:
+        """All sessions are there."""
+        for link in self._links:
+            link.make(self._find)
+        self._links.clear()
+
+    def _refuse(self, why: str) -> None:
+        self.refused += 1
+        if self._strict:
+            raise Damaged(why)
+        self._log.error("not taken over: {why}", why=why)
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

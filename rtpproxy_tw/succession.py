@@ -1,0 +1,158 @@
+"""What this relay hands over, and takes over: the wiring of ``continuity`` to everything else."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from rtpproxy_tw.continuity.belongings import Luggage, Part, Whole
+from rtpproxy_tw.continuity.channel import Channel
+from rtpproxy_tw.continuity.giving import Giver
+from rtpproxy_tw.continuity.taking import Taker
+from rtpproxy_tw.media.userspace import UserspacePlane
+from rtpproxy_tw.registry import SessionRegistry
+from rtpproxy_tw.session import Leg, Session
+from rtpproxy_tw.snapshot.kinds import Damaged
+from rtpproxy_tw.statistics import Totals
+
+
+class MediaPart:
+    """The sockets of a session."""
+
+    name = "media"
+
+    def __init__(self, plane: UserspacePlane) -> None:
+        self._plane = plane
+
+    def pack(self, session: Session, luggage: Luggage) -> Any:
+        """See Part."""
+        # What is connected to its party would hear nobody else over there.
+        self._plane.release(session)
+        found = {}
+        for leg in session.legs:
+            sockets = self._plane.sockets(leg)
+            if sockets is not None:
+                found[leg.side.value] = [luggage.add(each.fileno()) for each in sockets]
+        return found
+
+    def unpack(self, session: Session, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Part."""
+        if type(value) is not dict:
+            raise Damaged("no object")
+        found: dict[Leg, tuple[socket.socket, socket.socket]] = {}
+        try:
+            for leg in session.legs:
+                if leg.port:
+                    found[leg] = _pair(leg, value.get(leg.side.value), luggage)
+        except BaseException:
+            for pair in found.values():
+                for each in pair:
+                    each.close()
+            raise
+        try:
+            self._plane.adopt(found)
+        except OSError as error:
+            raise Damaged(f"its sockets cannot be read: {error}") from None
+
+
+def _pair(leg: Leg, numbers: Any, luggage: Luggage) -> tuple[socket.socket, socket.socket]:
+    local = leg.local
+    if type(numbers) is not list or len(numbers) != 2 or local is None:
+        raise Damaged("a port without sockets")
+    kind = socket.SOCK_DGRAM
+    rtp = luggage.socket(numbers[0], local.family, kind, (local.host, leg.port))
+    try:
+        return rtp, luggage.socket(numbers[1], local.family, kind, (local.host, leg.port + 1))
+    except BaseException:
+        rtp.close()
+        raise
+
+
+class Counters:
+    """The totals."""
+
+    name = "totals"
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+
+    def pack(self, luggage: Luggage) -> Any:
+        """See Whole."""
+        return {field.name: getattr(self._totals, field.name) for field in fields(Totals)}
+
+    def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Whole."""
+        if type(value) is not dict:
+            raise Damaged("no object")
+        for field in fields(Totals):
+            number = value.get(field.name, 0)
+            if type(number) not in (int, float):
+                raise Damaged(f"{field.name}: {number!r:.80} is no number")
+            setattr(self._totals, field.name, number)
+
+
+class Succession:
+    """Hands this relay over, and takes another one over. The reactor must not run meanwhile.
+
+    ``first`` is told before the sessions, ``last`` after them; ``adopted`` is called for each
+    session that was taken over.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: SessionRegistry,
+        plane: UserspacePlane,
+        totals: Totals,
+        now: Callable[[], float],
+        parts: Sequence[Part] = (),
+        first: Sequence[Whole] = (),
+        last: Sequence[Whole] = (),
+        adopted: Callable[[Session], None] = lambda session: None,
+        version: str = "",
+    ) -> None:
+        self._registry = registry
+        self._plane = plane
+        self._now = now
+        self._parts: tuple[Part, ...] = (MediaPart(plane), *parts)
+        self._first: tuple[Whole, ...] = (Counters(totals), *first)
+        self._last = tuple(last)
+        self._adopted = adopted
+        self._version = version
+
+    def give(self, channel: Channel) -> None:
+        """Hand everything over; returns when the other relay serves. Raises HandoverError."""
+        self._plane.refresh_all()
+        giver = Giver(channel, parts=self._parts, first=self._first, last=self._last)
+        giver.give(list(self._registry), self._now())
+
+    def take(self, channel: Channel, *, strict: bool = True) -> int:
+        """Take everything over; how many sessions. Raises HandoverError or Damaged."""
+        taker = self.taker(strict=strict)
+        taker.take(channel, self._version)
+        return taker.taken
+
+    def taker(self, *, strict: bool) -> Taker:
+        """What makes ours of what it is given."""
+        return Taker(
+            parts=self._parts,
+            wholes=(*self._first, *self._last),
+            now=self._now,
+            admit=self._admit,
+            abandon=self._abandon,
+            find=self._registry.named,
+            strict=strict,
+        )
+
+    def _admit(self, session: Session) -> None:
+        for leg in session.legs:
+            if leg.port and leg.rtp.sender is None:
+                raise Damaged("a port without sockets")
+        self._registry.adopt(session)
+        self._adopted(session)
+
+    def _abandon(self, session: Session) -> None:
+        for leg in session.legs:
+            self._plane.close(leg)
