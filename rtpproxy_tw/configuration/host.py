@@ -14,6 +14,9 @@ from rtpproxy_tw.errors import ConfigError
 ROOT_SOCKET = "/var/run/rtpproxy.sock"
 """The original's default control socket."""
 
+SERVICE_DIRECTORY = "/run/rtpproxy-tw"
+"""The runtime directory of the relay that the system's service manager runs."""
+
 PID_FILE = "/var/run/rtpproxy.pid"
 """The original's default pid file."""
 
@@ -41,9 +44,13 @@ class Host:
     def default_socket(self) -> str:
         """Path of the control socket when none is asked for.
 
-        root has the original's. Others have their runtime directory, or, where the login
+        A service has the directory that systemd made for it (``RUNTIME_DIRECTORY``), and root
+        has the original's path. Others have their runtime directory, or, where the login
         manager made none, a private directory that is created here. Raises ConfigError.
         """
+        made = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        if os.path.isabs(made):
+            return os.path.join(made, "rtpproxy.sock")
         if os.geteuid() == 0:
             return ROOT_SOCKET
         return os.path.join(runtime_directory(os.geteuid()), "rtpproxy.sock")
@@ -54,6 +61,15 @@ class Host:
         Raises ConfigError.
         """
         return self.default_socket().removesuffix(".sock") + "-http.sock"
+
+    def http_socket_to_ask(self) -> str:
+        """Path of the HTTP socket of a relay that runs here, for tools that were told none.
+
+        The default for this user, unless only the system's service has one. Raises ConfigError.
+        """
+        own = self.default_http_socket()
+        service = os.path.join(SERVICE_DIRECTORY, os.path.basename(own))
+        return service if os.path.exists(service) and not os.path.exists(own) else own
 
 
 def runtime_directory(uid: int) -> str:

@@ -87,7 +87,7 @@ def _default() -> Target:
 
     given = os.environ.get(API)
     try:
-        return read_target(given) if given else Target("unix", Host().default_http_socket())
+        return read_target(given) if given else Target("unix", Host().http_socket_to_ask())
     except (ConfigError, ValueError) as error:
         raise Unreachable(str(error)) from error
 

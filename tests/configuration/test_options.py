@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from twisted.python import usage
 
+from rtpproxy_tw.configuration import host as host_module
 from rtpproxy_tw.configuration.configure import Configured
 from rtpproxy_tw.configuration.host import Host, make_private, runtime_directory
 from rtpproxy_tw.configuration.options import Message, Options, interpret, version
@@ -187,7 +188,33 @@ def test_the_default_socket_depends_on_the_user(
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: uid)
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/private")
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     assert Host().default_socket() == expected
+
+
+@pytest.mark.parametrize("uid", [0, 77])
+def test_a_service_has_its_sockets_where_systemd_made_a_directory_for_them(
+    uid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/rtpproxy-tw/a:/run/other")
+    assert Host().default_socket() == "/run/rtpproxy-tw/a/rtpproxy.sock"
+    assert Host().default_http_socket() == "/run/rtpproxy-tw/a/rtpproxy-http.sock"
+
+
+def test_tools_find_the_service_where_the_user_has_no_relay_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_module, "SERVICE_DIRECTORY", str(tmp_path / "service"))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "own"))
+    own, service = (tmp_path / name / "rtpproxy-http.sock" for name in ("own", "service"))
+    assert Host().http_socket_to_ask() == str(own)
+    service.parent.mkdir()
+    service.touch()
+    assert Host().http_socket_to_ask() == str(service)
+    own.parent.mkdir()
+    own.touch()
+    assert Host().http_socket_to_ask() == str(own)
 
 
 def test_this_machine_knows_its_own_address_and_root() -> None:
