@@ -33,8 +33,10 @@ NAMES = {
 }
 """What can be named, with the usual ticks in a second."""
 
-SOUNDLESS = frozenset({"CN", "TELEPHONE-EVENT"})
-"""What is heard of them is silence."""
+NOISE = "CN"
+
+SOUNDLESS = frozenset({NOISE, "TELEPHONE-EVENT"})
+"""Their payloads are no samples: nothing, or a description of noise."""
 
 BUILT_IN = frozenset({"PCMU", "PCMA", "L16"})
 """What needs no library."""

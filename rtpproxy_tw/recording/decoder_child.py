@@ -16,14 +16,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, Protocol
 
 from rtpproxy_tw.recording.codecs import amr_frames, amr_is_aligned, frames
+from rtpproxy_tw.recording.comfort import SID_OCTETS, noise, sid_loudness
 
 MEMORY = 1 << 30
 """Octets of address space; the library's code alone takes a fifth of it."""
 
 CPU_SECONDS = 600
 
-_SID = 2
-"""Octets of a G.729 frame that describes noise (RFC 3551 section 4.5.6, Annex B)."""
+_SID_SAMPLES = 80
+"""Those of a G.729 frame; the noise afterwards is made where its end is known."""
 
 _CONTEXTS = {
     "G722": "g722",
@@ -74,7 +75,9 @@ class FrameDecoder:
                 for frame in each
             )
         return b"".join(
-            bytes(160) if self._name == "G729" and len(frame) == _SID else self._frame(frame)
+            noise(sid_loudness(frame), _SID_SAMPLES)
+            if self._name == "G729" and len(frame) == SID_OCTETS
+            else self._frame(frame)
             for frame in frames(self._name, payload)
         )
 

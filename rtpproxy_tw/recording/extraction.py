@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from rtpproxy_tw.recording import pcm
+from rtpproxy_tw.recording import comfort, pcm
 from rtpproxy_tw.recording.audiofiles import Sound
-from rtpproxy_tw.recording.codecs import SOUNDLESS, STATIC, Codec, Sample, guess
+from rtpproxy_tw.recording.codecs import NOISE, SOUNDLESS, STATIC, Codec, Sample, guess
 from rtpproxy_tw.recording.decoding import Decoding, Undecodable
-from rtpproxy_tw.recording.placement import Placement, Stretch, place
+from rtpproxy_tw.recording.placement import Piece, Placement, Stretch, place
 from rtpproxy_tw.recording.readback import Packet
 from rtpproxy_tw.recording.sources import Party
 from rtpproxy_tw.rtp import Header, peek
@@ -129,7 +129,8 @@ class _Extraction:
         if not self._together and placement.stretches:
             start = placement.stretches[0].start
         names = found.codecs[party] = []
-        for stretch in placement.stretches:
+        ends = _ends(placement.stretches)
+        for stretch, end in zip(placement.stretches, ends, strict=True):
             codec = self._known.get(stretch.payload_type)
             name = codec.text if codec else f"payload type {stretch.payload_type}"
             if name not in names:
@@ -138,14 +139,20 @@ class _Extraction:
                 self._miss(f"what {party.name.lower()} said more than a day later is left out")
             elif codec is None:
                 self._refuse(party, stretch.payload_type, "a codec that is not known")
-            elif codec.name not in SOUNDLESS:
-                self._put(track, party, stretch, codec, stretch.start - start)
+            elif codec.name not in SOUNDLESS or codec.name == NOISE:
+                self._put(track, party, stretch, codec, stretch.start - start, end - start)
             self._done += len(stretch.pieces)
             self._progress(self._done / self._all)
         return track.pcm
 
     def _put(
-        self, track: pcm.Track, party: Party, stretch: Stretch, codec: Codec, at: float
+        self,
+        track: pcm.Track,
+        party: Party,
+        stretch: Stretch,
+        codec: Codec,
+        at: float,
+        end: float,
     ) -> None:
         try:
             decoded = self._decoding.decode(codec, [piece.payload for piece in stretch.pieces])
@@ -153,11 +160,18 @@ class _Extraction:
             self._refuse(party, stretch.payload_type, str(error))
             return
         begin, rate = round(at * track.rate), track.rate
-        for piece, sound in zip(stretch.pieces, decoded, strict=True):
-            ticks = min(max(piece.ticks, 0), LONGEST * stretch.clock)
+        places = [
+            begin + _ticks(stretch, piece) * rate // stretch.clock for piece in stretch.pieces
+        ]
+        untils = [*places[1:], round(end * rate)]
+        for piece, sound, where, until in zip(stretch.pieces, decoded, places, untils, strict=True):
+            loudness = comfort.described(codec.name, piece.payload)
             sound = pcm.resample(sound, codec.rate, rate)
+            if loudness is not None:
+                missing = min(until - where, round(comfort.LONGEST * rate)) - len(sound) // 2
+                sound += comfort.noise(loudness, max(0, missing))
             if sound:
-                track.put(begin + ticks * rate // stretch.clock, sound, stretch.ssrc)
+                track.put(where, sound, stretch.ssrc)
 
     def _refuse(self, party: Party, kind: int, why: str) -> None:
         if (party, kind) not in self._refused:
@@ -168,6 +182,19 @@ class _Extraction:
         self._found.complete = False
         if note not in self._found.notes:
             self._found.notes.append(note)
+
+
+def _ticks(stretch: Stretch, piece: Piece) -> int:
+    return min(max(piece.ticks, 0), LONGEST * stretch.clock)
+
+
+def _ends(stretches: Sequence[Stretch]) -> list[float]:
+    """When the same source was heard again after each stretch; its beginning if it was not."""
+    following = [*stretches[1:], *stretches[-1:]]
+    return [
+        (then if then.ssrc == each.ssrc else each).start
+        for each, then in zip(stretches, following, strict=True)
+    ]
 
 
 def clues(

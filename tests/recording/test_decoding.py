@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import sys
 from array import array
 from collections.abc import Callable, Iterator
@@ -60,7 +62,19 @@ TONES: dict[str, tuple[Codec, Callable[[Any], list[bytes] | None]]] = {
     "G722": (Codec("G722", 8000), lambda av: encoding.encoded(av, "g722", 16000, 320)),
     "OPUS": (Codec("OPUS", 48000, 2), lambda av: encoding.encoded(av, "libopus", 48000, 960)),
     "G723": (Codec("G723", 8000), lambda av: encoding.encoded(av, "g723_1", 8000, 240, 6300)),
-    "G729": (Codec("G729", 8000), lambda av: encoding.g729()),
+    "G729": (Codec("G729", 8000), lambda av: encoding.g729(encoding.sine(8000))),
+    "GSM": (Codec("GSM", 8000), lambda av: encoding.gsm()),
+    "SPEEX": (Codec("SPEEX", 8000), lambda av: encoding.speex(wide=False)),
+    "SPEEX wide": (Codec("SPEEX", 16000), lambda av: encoding.speex(wide=True)),
+    **{
+        f"AMR-WB aligned: {aligned}": (
+            Codec("AMR-WB", 16000),
+            lambda av, aligned=aligned: (  # type: ignore[misc]  # bound per turn
+                (frames := encoding.amr_wb()) and encoding.amr(frames, aligned=aligned, bits=253)
+            ),
+        )
+        for aligned in (False, True)
+    },
     **{
         f"AMR aligned: {aligned}": (
             Codec("AMR", 8000),
@@ -90,6 +104,36 @@ def test_a_tone_is_heard_again(av: Any, decoding: Decoding, name: str) -> None:
     assert abs(len(samples) - codec.rate) <= 0.04 * codec.rate
     middle = samples[len(samples) // 4 : len(samples) // 2]
     assert power(middle, HERTZ, codec.rate) > 0.9
+
+
+@pytest.mark.parametrize("name", encoding.TONES_OF_400_HERTZ)
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_tone_is_heard_where_there_is_no_encoder(
+    av: Any, decoding: Decoding, name: str, frames: int
+) -> None:
+    frame = bytes.fromhex(encoding.TONES_OF_400_HERTZ[name])
+    codec = Codec(name.partition(" ")[0], 8000)
+    samples = array("h", b"".join(decoding.decode(codec, [frame * frames] * (60 // frames))))
+    assert len(samples) == 60 * (160 if "20 ms" in name else 240)
+    assert power(samples[4800:], 400, 8000) > 0.9
+
+
+def test_noise_of_g729_is_as_loud_as_what_was_encoded(av: Any, decoding: Decoding) -> None:
+    """White, with a root mean square of 20; after that a tone, which is no pause."""
+    chance = random.Random(1)
+    hiss = array("h", [round(chance.gauss(0, 20)) for _ in range(3 * 8000)])
+    found = encoding.g729(hiss + encoding.sine(8000), pauses=True)
+    if found is None:
+        pytest.skip("no encoder is installed")
+    descriptions = [frame for frame in found if len(frame) == 2]
+    assert descriptions
+    for pcm in decoding.decode(Codec("G729", 8000), descriptions[-3:]):
+        samples = array("h", pcm)
+        assert len(samples) == 80
+        assert math.sqrt(sum(x * x for x in samples) / 80) == pytest.approx(20, rel=0.35)
+    speech = [frame for frame in found[-50:] if len(frame) == 10]
+    tone = array("h", b"".join(decoding.decode(Codec("G729", 8000), speech)))
+    assert power(tone[800:2400], HERTZ, 8000) > 0.8
 
 
 def test_a_damaged_payload_costs_itself_only(av: Any, decoding: Decoding) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import xml.etree.ElementTree as ElementTree
 from array import array
@@ -86,7 +87,7 @@ def test_without_any_packet_there_is_nothing() -> None:
     assert found.seconds == 0
 
 
-def test_keys_and_comfort_noise_are_silence() -> None:
+def test_keys_are_silence() -> None:
     sent = Talker(400).send(60)
     keys = [
         (when, rtp(65_500 + n, 2**32 - 4000 + 20 * 160, b"\1\0\0\xa0", payload_type=101))
@@ -96,6 +97,54 @@ def test_keys_and_comfort_noise_are_silence() -> None:
     assert found.complete
     assert "payload type 101 looks like TELEPHONE-EVENT/8000" in found.notes[0]
     assert not any(samples(found, ANSWERER)[3200:4800])
+
+
+def loudness(found: array[int]) -> float:
+    return math.sqrt(sum(sample * sample for sample in found) / len(found))
+
+
+def noisy(payload: bytes, payload_type: int) -> list[Heard]:
+    """Half a second of speech, a second of which only the beginning is described, and speech."""
+    sent = Talker(400).send(75)
+    silence = rtp(65_500 + 25, 2**32 - 4000 + 25 * 160, payload, payload_type=payload_type)
+    again = [
+        (when, rtp(65_501 + n, 2**32 - 4000 + n * 160, Talker(400).payload(n)))
+        for n, (when, _) in enumerate(sent)
+    ]
+    return [*sent[:25], (sent[25][0], silence), *((when, b) for when, b in again[50:])]
+
+
+def test_comfort_noise_lasts_until_the_party_speaks_again() -> None:
+    """RFC 3389: 50 dB below the loudest."""
+    found = samples(extracted(noisy(b"\x32", 13)), ANSWERER)
+    assert len(found) == 75 * 160
+    assert loudness(found[4000:8000]) == pytest.approx(32767 * 10 ** (-50 / 20), rel=0.1)
+    assert power(found[:4000], 400, 8000) > 0.98
+    assert power(found[8000:], 400, 8000) > 0.98
+
+
+def test_noise_is_no_substitute_for_a_party_that_has_gone() -> None:
+    found = samples(extracted(noisy(b"\x32", 13)[:26]), ANSWERER)
+    assert len(found) <= 26 * 160
+
+
+def test_noise_of_g729_lasts_until_the_next_packet() -> None:
+    pytest.importorskip("av", reason="PyAV, which decodes, is not installed")
+    speech = bytes(range(20))
+    sid = (12 << 1).to_bytes(2, "big")  # 28 dB, at half the scale of samples
+    sent = [
+        (EPOCH, rtp(1, 0, speech, payload_type=18)),
+        (EPOCH + 0.02, rtp(2, 160, bytes(range(10)) + sid, payload_type=18)),
+        (EPOCH + 0.54, rtp(3, 160 + 4160, sid, payload_type=18)),
+        (EPOCH + 1.04, rtp(4, 160 + 8160, speech, payload_type=18)),
+    ]
+    with Decoding() as decoding:
+        found = extract({ANSWERER: packets(sent)}, decoding)
+    assert found.complete
+    heard = samples(found, ANSWERER)
+    assert len(heard) == 160 + 8160 + 160
+    for begin in range(240, 8000, 800):
+        assert loudness(heard[begin : begin + 800]) == pytest.approx(2 * 10 ** (28 / 20), rel=0.2)
 
 
 def test_an_unknown_codec_is_told_and_the_rest_is_heard() -> None:
