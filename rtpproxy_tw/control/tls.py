@@ -181,9 +181,9 @@ def why_of(error: SSL.Error) -> str:
 def options_of(certificate: str, key: str, authority: str | None) -> CertificateOptions:
     """TLS from 1.2 on with what is in these files; who has no certificate of ``authority`` is
     refused. Raises ConfigError."""
-    own, *chain = _certificates(certificate)
-    trust = None if authority is None else trustRootFromCertificates(_certificates(authority))
-    private = _private_key(key)
+    own, *chain = certificates(certificate)
+    trust = None if authority is None else trustRootFromCertificates(certificates(authority))
+    private = private_key(key)
     try:
         options = CertificateOptions(
             privateKey=private,
@@ -207,7 +207,7 @@ def _load(files: TlsFiles) -> _Loaded:
     return _Loaded(options.getContext(), tuple(expiries))
 
 
-def _certificates(path: str) -> list[Certificate]:
+def certificates(path: str) -> list[Certificate]:
     """All certificates in a file, at least one. Raises ConfigError."""
     found = _CERTIFICATE.findall(_read(path))
     if not found:
@@ -218,7 +218,8 @@ def _certificates(path: str) -> list[Certificate]:
         raise ConfigError(f"{path}: holds a certificate that makes no sense") from error
 
 
-def _private_key(path: str) -> crypto.PKey:
+def private_key(path: str) -> crypto.PKey:
+    """The key in a file. Raises ConfigError."""
     try:
         # Not by OpenSSL itself, which would ask the terminal for a passphrase.
         key: Any = load_pem_private_key(_read(path), password=None)
@@ -230,7 +231,7 @@ def _private_key(path: str) -> crypto.PKey:
 
 
 def _expiries(path: str) -> Iterator[Expiry]:
-    for each in _certificates(path):
+    for each in certificates(path):
         subject = each.getSubject()
         until = datetime.strptime(each.original.get_notAfter().decode(), "%Y%m%d%H%M%SZ")
         name = getattr(subject, "commonName", None) or b"?"
