@@ -6,6 +6,7 @@ Opening, closing and the seam are those of :class:`UserspacePlane`; only the soc
 from __future__ import annotations
 
 import select
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ WATCH_EVERY = 0.05
 """Seconds between two looks for silent parties."""
 
 SHARES = 5
-"""So many looks until all connected ports have been looked at."""
+"""So many looks until all quick ports have been looked at."""
 
 
 def is_available() -> bool:
@@ -54,8 +55,15 @@ class EpollPlane(UserspacePlane):
         quickening: bool = True,
         connecting: bool = False,
     ) -> None:
-        super().__init__(listen=self._bound, pools=pools, relay=relay, tos=tos, fast_path=fast_path)
-        self.media = MediaSet(reactor)
+        super().__init__(
+            listen=self._bound,
+            pools=pools,
+            relay=relay,
+            tos=tos,
+            fast_path=fast_path,
+            wrap=self._wrapped,
+        )
+        self.media = MediaSet(reactor, now, totals)
         self._circle = Circle(
             media=self.media,
             relay=relay,
@@ -77,19 +85,29 @@ class EpollPlane(UserspacePlane):
         super().release(session)
         self._slow_down(session)
 
+    def refresh(self, session: Session) -> None:
+        """See IMediaPlane. Those of other sessions are LOOK_EVERY seconds old at most."""
+        super().refresh(session)
+        for leg in session.legs:
+            sender = leg.rtp.sender
+            if isinstance(sender, StreamSocket):
+                sender.fold()
+
     def watch(self) -> None:
-        """To be called every WATCH_EVERY seconds: looks at a share of the connected ports."""
+        """To be called every WATCH_EVERY seconds: looks at a share of the quick ports."""
         if not self._to_watch:
-            self._to_watch = list(self._circle.connected)
+            self._to_watch = list(self._circle.quick)
             self._share = -(-len(self._to_watch) // SHARES)
         now = self._circle.now()
         for port in self._to_watch[: self._share]:
-            port.loosen_if_silent(now)
+            port.watch(now)
         del self._to_watch[: self._share]
 
     def _bound(self, protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaSocket:
         self.media.close_retired()
-        sock = bind_media(host, port, tos)
+        return self._wrapped(protocol, bind_media(host, port, tos))
+
+    def _wrapped(self, protocol: DatagramProtocol, sock: socket.socket) -> MediaSocket:
         try:
             if isinstance(protocol, StreamProtocol):
                 return StreamSocket(self._circle, sock, protocol.stream)

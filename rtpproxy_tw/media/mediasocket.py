@@ -9,11 +9,8 @@ import socket
 from twisted.logger import Logger
 
 from rtpproxy_tw.addresses import Address
-from rtpproxy_tw.media.mediaset import MediaSet
-from rtpproxy_tw.media.udpport import BUDGET, LONGEST, mark, waiting
-
-BUFFER = bytearray(LONGEST)
-"""Of all ports: a datagram has left before the next one is received."""
+from rtpproxy_tw.media.mediaset import BUFFER, MediaSet
+from rtpproxy_tw.media.udpport import BUDGET, mark, waiting
 
 _UNSPECIFIED = bytes(16)
 """A ``sockaddr`` of the family AF_UNSPEC."""
@@ -45,7 +42,7 @@ class MediaSocket:
         self.send_errors = 0
         self._media = media
         self._fd = sock.fileno()
-        media.add(self._fd, self._read)
+        media.add(self._fd, self)
 
     def send(self, datagram: bytes | memoryview, to: Address) -> bool:
         """Send; False, and counted, where the kernel refuses."""
@@ -82,7 +79,8 @@ class MediaSocket:
             self._fd = -1
             self._media.retire(self.socket)
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """Something can be received: take one datagram."""
         self._take()
 
     def _take(self) -> bool:

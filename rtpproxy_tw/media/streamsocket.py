@@ -2,9 +2,10 @@
 
 careful     source and datagram go through :meth:`Relay.received`, which judges, counts and sends
 quick       the stream is settled, and nobody wants its packets but the other party. What the latch
-            would say is known by comparing the source; the ordinary next packet is counted, and
-            sent on out of the buffer it was received into. What is not ordinary, what comes from
-            elsewhere, and one packet every ``LOOK_EVERY`` seconds goes the careful way
+            would say is known by comparing the source; the ordinary next packet is noted, and sent
+            on out of the buffer it was received into, by the loop of :class:`MediaSet` and without
+            a call of anything here. What is not ordinary, what comes from elsewhere, and one
+            packet every ``LOOK_EVERY`` seconds goes the careful way
 connected   quick, and the kernel compares the source: neither receiving nor sending handles an
             address. Packets from elsewhere do not even reach the port, so it is disconnected when
             the party has been silent: one that a NAT moved must be heard again
@@ -16,15 +17,19 @@ import socket
 from collections.abc import Callable
 
 from rtpproxy_tw.addresses import Address
-from rtpproxy_tw.media.mediaset import MediaSet
-from rtpproxy_tw.media.mediasocket import BUFFER, MediaSocket, disconnect
+from rtpproxy_tw.media.mediaset import BEGINNINGS, BUFFER, FIXED, USUAL, WHOLE, MediaSet
+from rtpproxy_tw.media.mediasocket import MediaSocket, disconnect
 from rtpproxy_tw.media.relay import Relay
+from rtpproxy_tw.media.shortcut import HEADER, Shortcut
 from rtpproxy_tw.session import Component, Stream
 from rtpproxy_tw.statistics import Totals
 
-LOOK_EVERY = 0.5
-"""Seconds between two packets that latch and monitors see: half of what these need
+LOOK_EVERY = 0.85
+"""Seconds between two packets that latch and monitors see: less than what these go by
 (``latch.trail.SAMPLE_EVERY``, and a monitor's second)."""
+
+LOOKS_APART = 0.02
+"""Seconds between the looks at two ports that are not looked at together."""
 
 SILENCE = 1.0
 """Seconds after which a connected party may have moved (``latch.strict.REBIND_SILENCE``)."""
@@ -36,23 +41,14 @@ again."""
 DRAINED = 16
 """Datagrams read in a row to find the end of what came before a port was connected."""
 
-HEADER = 12
-"""Octets of the RTP fixed header (RFC 3550 section 5.1)."""
-
-USUAL = 1600
-"""Octets; the beginnings of the buffer up to that length are made once for all."""
-
 NOBODY: Address = ("", 0)
-
-_WHOLE = memoryview(BUFFER)
-_BEGINNINGS = [_WHOLE[:size] for size in range(USUAL)]
 
 
 class Circle:
     """What all ports of a plane share.
 
     ``now`` gives monotonic seconds. ``quickening`` and ``connecting`` tell whether ports may be
-    quick and connected at all; ``connected`` are those that are, oldest first.
+    quick and connected at all; ``quick`` are those that are, connected or not, oldest first.
     """
 
     def __init__(
@@ -71,7 +67,17 @@ class Circle:
         self.now = now
         self.quickening = quickening
         self.connecting = connecting
-        self.connected: dict[StreamSocket, None] = {}
+        self.quick: dict[StreamSocket, None] = {}
+        self._look = 0.0
+
+    def next_look(self, now: float) -> float:
+        """When what was looked at is to be looked at again: LOOK_EVERY from now, or a bit later.
+
+        The same number for many ports, so that it stays in the processor's cache.
+        """
+        if not now + LOOK_EVERY <= self._look < now + LOOK_EVERY + LOOKS_APART:
+            self._look = now + LOOK_EVERY + LOOKS_APART / 2
+        return self._look
 
 
 class StreamSocket(MediaSocket):
@@ -79,25 +85,17 @@ class StreamSocket(MediaSocket):
 
     __slots__ = (
         "_circle",
-        "_connected",
-        "_follows",
-        "_look_at",
         "_now",
-        "_out",
-        "_quick",
-        "_receive",
         "_received",
+        "_shortcut",
         "_source",
         "_stream",
         "_totals",
-        "_transmit",
         "_trusted",
         "_try_at",
+        "connected",
+        "transmit",
     )
-
-    _out: StreamSocket
-    """The port opposite, as long as this one is quick; and how its analyzer counts."""
-    _follows: Callable[[bytearray, float], bool]
 
     def __init__(self, circle: Circle, sock: socket.socket, stream: Stream) -> None:
         super().__init__(circle.media, sock)
@@ -106,34 +104,37 @@ class StreamSocket(MediaSocket):
         self._received = circle.received
         self._now = circle.now
         self._totals = circle.totals
-        self._quick = False
-        self._connected = False
+        self._shortcut: Shortcut | None = None
+        self.connected = False
+        """Whether the kernel lets nobody in but the party. Set here alone."""
+        self.transmit: Callable[[bytes | memoryview], object] = sock.send
+        """Sends to the party, where the port is connected to it; raises OSError."""
         self._trusted = False
         """Whether nothing is in the queue that came before the port was connected."""
         self._source = NOBODY
-        self._look_at = 0.0
         # RTCP is so rare that it would never stay connected.
         rtp = stream.component is Component.RTP
         self._try_at = 0.0 if rtp and circle.quickening else float("inf")
 
     @property
-    def connected(self) -> bool:
-        """Whether the kernel lets nobody in but the party."""
-        return self._connected
-
-    @property
     def quick(self) -> bool:
         """Whether ordinary packets pass without being judged one by one."""
-        return self._quick
+        return self._shortcut is not None
 
     def stopListening(self) -> None:
         """See MediaSocket."""
-        self._circle.connected.pop(self, None)
+        self.fold()
+        self._circle.quick.pop(self, None)
         super().stopListening()
-        if self._quick:
-            # A port and the one opposite must not keep each other alive.
-            self._quick = self._connected = False
-            del self._out
+        # A port and the one opposite, or what is bound to it, must not keep each other alive.
+        self._shortcut = None
+        self.connected = False
+        del self.transmit
+
+    def fold(self) -> None:
+        """Bring the counters of the stream up to date. Idempotent."""
+        if self._shortcut is not None:
+            self._shortcut.fold(self._stream)
 
     # Receiving.
 
@@ -142,61 +143,69 @@ class StreamSocket(MediaSocket):
             size, source = self.socket.recvfrom_into(BUFFER)
         except OSError:
             return False
-        if self._quick:
-            self._sort(size, source[:2])
+        if self._shortcut is not None:
+            self._sort(self._shortcut, size, source[:2], self._now())
         else:
-            self._received(self._stream, bytes(_WHOLE[:size]), source[:2])
+            self._received(self._stream, bytes(WHOLE[:size]), source[:2])
         return True
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """See MediaSocket: the careful way."""
         try:
             size, source = self.socket.recvfrom_into(BUFFER)
         except OSError:
             return  # nothing there after all
-        self._received(self._stream, bytes(_WHOLE[:size]), source[:2])
-        if self._stream.latch.settled:
-            self._hasten(self._stream)
+        stream = self._stream
+        self._received(stream, bytes(WHOLE[:size]), source[:2])
+        if stream.latch.settled:
+            self._hasten(stream)
 
-    def _read_quick(self) -> None:
-        try:
-            size, source = self.socket.recvfrom_into(BUFFER)
-        except OSError:
-            return
-        self._sort(size, source[:2])
-
-    def _read_connected(self) -> None:
-        try:
-            size = self._receive(BUFFER)
-        except ConnectionError:
+    def unheard(self, error: OSError) -> None:
+        """The kernel gave an error in place of a datagram; the port is quick."""
+        if isinstance(error, ConnectionError):
             self._unreachable()
-            return
-        except OSError:
-            return  # nothing there after all
-        self._pass_on(size)
 
-    def _sort(self, size: int, source: Address) -> None:
-        """A datagram of ``source`` is at the start of the buffer."""
+    def unusual(self, shortcut: Shortcut, size: int, source: Address | None, now: float) -> None:
+        """A datagram that is not what the shortcut expects is at the start of the buffer.
+
+        ``source`` is None where it can only be the party.
+        """
+        if source is not None:
+            self._sort(shortcut, size, source[:2], now)
+        else:
+            self._pass_on(shortcut, size, now)
+
+    def _sort(self, shortcut: Shortcut, size: int, source: Address, now: float) -> None:
         if source == self._source:
-            self._pass_on(size)
+            self._pass_on(shortcut, size, now)
             return
         stream = self._stream
+        self.fold()
         _bring_up_to_date(stream)
-        self._received(stream, bytes(_WHOLE[:size]), source)
+        self._received(stream, bytes(WHOLE[:size]), source)
         if not self._fit(stream):
             self.slow_down()
 
-    def _pass_on(self, size: int) -> None:
+    def _pass_on(self, shortcut: Shortcut, size: int, now: float) -> None:
         """The same, of the believed party."""
         stream = self._stream
-        now = self._now()
+        shortcut.fold(stream)
+        analyzer = stream.analyzer
         if (
             size < HEADER
-            or now >= self._look_at
+            or analyzer is None
+            or now >= shortcut.look_at
             or stream.offloaded
-            or not self._follows(BUFFER, now)
+            or not analyzer.follows(BUFFER, now)
         ):
-            self._look(stream, size, now)
-            return
+            self._look(shortcut, size, now)
+        else:
+            self._count(stream, size, now)
+        analyzer = stream.analyzer
+        if size >= HEADER and analyzer is not None and self._shortcut is shortcut:
+            shortcut.expect(int.from_bytes(FIXED, "big"), size, analyzer)
+
+    def _count(self, stream: Stream, size: int, now: float) -> None:
         # As Relay.received does it, but for what is known not to apply.
         gap = now - stream.last_heard
         if gap > stream.longest_gap:
@@ -206,7 +215,10 @@ class StreamSocket(MediaSocket):
         stream.octets += size
         totals = self._totals
         totals.npkts_rcvd += 1
-        if self._out.send_on(_BEGINNINGS[size] if size < USUAL else _WHOLE[:size]):
+        out = stream.peer.sender
+        if isinstance(out, StreamSocket) and out.send_on(
+            BEGINNINGS[size] if size < USUAL else WHOLE[:size]
+        ):
             stream.relayed += 1
             totals.npkts_relayed += 1
         else:
@@ -214,32 +226,42 @@ class StreamSocket(MediaSocket):
             stream.withheld += size
             totals.npkts_discard += 1
 
-    def _look(self, stream: Stream, size: int, now: float) -> None:
+    def _look(self, shortcut: Shortcut, size: int, now: float) -> None:
         """A packet for all who want to see some now and then, or one that is not ordinary."""
-        due = now >= self._look_at
+        stream = self._stream
+        due = now >= shortcut.look_at
         if due:
-            self._look_at = now + LOOK_EVERY
-        self._received(stream, bytes(_WHOLE[:size]), self._source)
-        if not self._quick:
+            shortcut.look_at = self._circle.next_look(now)
+        self._received(stream, bytes(WHOLE[:size]), self._source)
+        if self._shortcut is not shortcut:
             return
         if not self._fit(stream):
             self.slow_down()
         elif due:
-            self._tighten(stream, now)
+            self._tighten(shortcut, stream, now)
 
-    def send_on(self, datagram: memoryview) -> bool:
+    def send(self, datagram: bytes | memoryview, to: Address) -> bool:
+        """See MediaSocket; a connected port need not look up the way again."""
+        if self.connected and to == self._source:
+            return self.send_on(datagram)
+        return super().send(datagram, to)
+
+    def send_on(self, datagram: bytes | memoryview) -> bool:
         """Send to this stream's own party what came from the other one."""
-        if self._connected:
+        if self.connected:
             try:
-                self._transmit(datagram)
-            except ConnectionError:
-                self._unreachable()
-                return self._send_again(datagram, self._source)
-            except OSError:
-                return self._send_again(datagram, self._source)
+                self.transmit(datagram)
+            except OSError as error:
+                return self.send_again(datagram, error)
             return True
         to = self._stream.latch.remote
-        return to is not None and self.send(datagram, to)
+        return to is not None and super().send(datagram, to)
+
+    def send_again(self, datagram: bytes | memoryview, error: OSError) -> bool:
+        """The connected port gave ``error`` in place of sending."""
+        if isinstance(error, ConnectionError):
+            self._unreachable()
+        return self._send_again(datagram, self._source)
 
     def _unreachable(self) -> None:
         # Only a connected port is told: the party's host says that nobody listens there (ICMP).
@@ -250,17 +272,21 @@ class StreamSocket(MediaSocket):
 
     def _hasten(self, stream: Stream) -> None:
         """The stream is settled: be quick, if nothing else stands against it."""
-        out, analyzer = stream.peer.sender, stream.analyzer
+        out = stream.peer.sender
         self._source = stream.latch.source or NOBODY
-        if analyzer is None or self._fd < 0 or not self._fit(stream):
+        if stream.analyzer is None or self._fd < 0 or not self._fit(stream):
             return
         if self._try_at == float("inf") or not isinstance(out, StreamSocket):
             return
-        self._out = out
-        self._follows = analyzer.follows
-        self._look_at = self._now() + LOOK_EVERY
-        self._quick = True
-        self._media.change(self._fd, self._read_quick)
+        self._shortcut = Shortcut(
+            self,
+            out,
+            self._source,
+            self.socket.recvfrom_into,
+            self._circle.next_look(self._now()),
+        )
+        self._circle.quick[self] = None
+        self._media.shorten(self._fd, self._shortcut)
 
     def _fit(self, stream: Stream) -> bool:
         """Whether ordinary packets may pass unjudged, and still come from the same source."""
@@ -271,18 +297,20 @@ class StreamSocket(MediaSocket):
 
     def slow_down(self) -> None:
         """Be careful again, as something has changed or is about to. Idempotent."""
-        if self._quick:
-            _bring_up_to_date(self._stream)
-            self.loosen()
-            self._quick = False
-            del self._out
-            self._media.change(self._fd, self._read)
+        if self._shortcut is None:
+            return
+        self.fold()
+        _bring_up_to_date(self._stream)
+        self.loosen()
+        self._circle.quick.pop(self, None)
+        self._shortcut = None
+        self._media.lengthen(self._fd)
 
-    def _tighten(self, stream: Stream, now: float) -> None:
+    def _tighten(self, shortcut: Shortcut, stream: Stream, now: float) -> None:
         """Connect the port; the next time, begin to rely on it."""
-        if self._connected:
+        if self.connected:
             if not self._trusted:
-                self._drain()
+                self._drain(shortcut, now)
             return
         if now >= self._try_at and self._may_connect(stream):
             try:
@@ -290,9 +318,7 @@ class StreamSocket(MediaSocket):
             except OSError:
                 self._try_at = now + AFTER_SILENCE
                 return
-            self._receive, self._transmit = self.socket.recv_into, self.socket.send
-            self._connected = True
-            self._circle.connected[self] = None
+            self.connected = True
 
     def _may_connect(self, stream: Stream) -> bool:
         local = stream.leg.local
@@ -306,39 +332,44 @@ class StreamSocket(MediaSocket):
             and stream.latch.remote == self._source
         )
 
-    def _drain(self) -> None:
+    def _drain(self, shortcut: Shortcut, now: float) -> None:
         # What others sent before the port was connected may still be in its queue.
         for _ in range(DRAINED):
             try:
                 size, source = self.socket.recvfrom_into(BUFFER)
             except BlockingIOError:
                 self._trusted = True
-                self._media.change(self._fd, self._read_connected)
+                shortcut.source, shortcut.receive = None, self.socket.recv_into
                 return
             except OSError:
                 continue
-            self._sort(size, source[:2])
-            if not self._connected:
+            self._sort(shortcut, size, source[:2], now)
+            if not self.connected:
                 return
 
     def loosen(self, again_at: float = 0.0) -> None:
         """Take from everybody again, until ``again_at`` at least. Idempotent."""
-        if not self._connected:
+        if not self.connected:
             return
+        self.fold()
         _bring_up_to_date(self._stream)
         self._try_at = again_at
-        self._connected = self._trusted = False
-        self._circle.connected.pop(self, None)
-        self._media.change(self._fd, self._read_quick)
+        self.connected = self._trusted = False
+        if self._shortcut is not None:
+            self._shortcut.source = self._source
+            self._shortcut.receive = self.socket.recvfrom_into
         try:
             disconnect(self.socket)
         except OSError as error:
             self._log.error("a port cannot be disconnected: {error}", error=error)
 
-    def loosen_if_silent(self, now: float) -> None:
-        """The party may have moved: take from everybody again."""
-        if now - self._stream.last_heard >= SILENCE:
-            self.loosen(now + AFTER_SILENCE)
+    def watch(self, now: float) -> None:
+        """To be called now and then while quick: a party that fell silent may have moved."""
+        shortcut = self._shortcut
+        if shortcut is not None and now >= shortcut.look_at:
+            self.fold()
+            if now - self._stream.last_heard >= SILENCE:
+                self.loosen(now + AFTER_SILENCE)
 
 
 def _bring_up_to_date(stream: Stream) -> None:

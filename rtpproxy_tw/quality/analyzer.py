@@ -15,11 +15,12 @@ just after, for one far ahead (about 65 000 ahead, or 2**32). Here it counts bel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rtpproxy_tw.quality.jitter import CLOCK_RATES, Jitter, SourceJitter
+from rtpproxy_tw.quality.letters import Letters, keep
 from rtpproxy_tw.rtp import FIXED_HEADER, PLAIN, peek
 
 MAX_STEP = 536
@@ -41,6 +42,8 @@ LONGEST_STRAY = 2049
 
 _CYCLE = 1 << 16
 _LAST = _CYCLE - 1
+_WORD = (1 << 32) - 1
+"""The lowest 32 bits."""
 
 WINDOW_SIZE = MAX_STEP + _CYCLE - NEAR_WRAP
 """How many numbers a late packet may have: the highest and what is below it."""
@@ -74,6 +77,8 @@ class Analyzer:
     stray: bytes = b""
     """The last datagram that is not RTP, empty before any; and when it came."""
     stray_at: float = 0.0
+    strays: Letters = field(default_factory=list)
+    """Those of the last second, until whoever looks then has taken them."""
     _earlier: int = 0
     """What earlier runs span."""
     _offset: int = 0
@@ -174,6 +179,7 @@ class Analyzer:
             self.errors += 1
             self.stray = datagram[:LONGEST_STRAY]
             self.stray_at = now
+            keep(self.strays, now, self.stray)
             return
         payload_type, sequence, timestamp, ssrc, marker, _, _ = header
         self.payload_type = payload_type
@@ -209,6 +215,37 @@ class Analyzer:
         if clock_rate is not None:
             self._source.heard(timestamp, now, clock_rate, reset)
         return True
+
+    def keeps(self, header: int, step: int) -> bool:
+        """Whether :meth:`paced` may count what follows the last packet heard.
+
+        ``header`` is that packet's fixed header as a number, ``step`` how much later each of the
+        next ones will be stamped than the one before.
+        """
+        payload_type = header >> 80 & 0x7F
+        if (
+            header >> 88 != PLAIN
+            or payload_type != self.payload_type
+            or header & _WORD != self.ssrc
+            or (header >> 64 & _LAST) + self._offset != self._highest
+        ):
+            return False
+        clock_rate = CLOCK_RATES.get(payload_type)
+        return clock_rate is None or self._source.keeps(header >> 32 & _WORD, clock_rate, step)
+
+    def paced(self, arrivals: Sequence[float], step: int) -> None:
+        """Count packets that came at these times, each the next one of the one before.
+
+        As so many calls of :meth:`follows` would; see :meth:`keeps`.
+        """
+        count = len(arrivals)
+        self._highest += count
+        self._unmarked += count
+        self.received += count
+        if self.payload_type is not None:
+            clock_rate = CLOCK_RATES.get(self.payload_type)
+            if clock_rate is not None:
+                self._source.paced(arrivals, clock_rate, step)
 
     def _catch_up(self) -> None:
         """Mark what came in order; a shift for each packet would cost more than all the rest."""
