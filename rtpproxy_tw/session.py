@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from rtpproxy_tw.addresses import Address, LocalAddress
 from rtpproxy_tw.latch import Latch
 from rtpproxy_tw.quality.analyzer import Analyzer
+from rtpproxy_tw.quality.letters import Letters, keep
 from rtpproxy_tw.quality.monitor import Monitor
 from rtpproxy_tw.quality.refusals import Refusals
 from rtpproxy_tw.quality.timeline import Timeline
@@ -154,6 +155,8 @@ class Stream:
     """Datagrams that came before the session was complete; they go nowhere."""
     latest: bytes = b""
     """The last datagram accepted, until whoever looks once a second has taken it."""
+    letters: Letters | None = None
+    """RTCP since whoever looks once a second has taken it, on RTCP streams only."""
     refusals: Refusals | None = None
     """Whose datagrams are not accepted."""
     unreachable: int = 0
@@ -176,6 +179,12 @@ class Stream:
         """The stream out of which this one's packets leave."""
         other = self.leg.opposite
         return other.rtp if self.component is Component.RTP else other.rtcp
+
+    def keep_letter(self, when: float, datagram: bytes) -> None:
+        """Keep RTCP that came at ``when`` for whoever looks once a second."""
+        if self.letters is None:
+            self.letters = []
+        keep(self.letters, when, datagram)
 
     @property
     def port(self) -> int:

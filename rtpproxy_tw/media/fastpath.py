@@ -218,7 +218,10 @@ class Offloader:
     def _copied(self, flow: FlowId, datagram: bytes, source: Address, when_ns: int) -> None:
         carried = self._carried.get(flow)
         if carried is not None:
-            carried.stream.latest = datagram
+            stream = carried.stream
+            stream.latest = datagram
+            if stream.component is Component.RTCP:
+                stream.keep_letter(when_ns * NANO, datagram)
 
     def _note(self, stream: Stream, text: str) -> None:
         what = f"{stream.leg.side.value}: {stream.component.name} {text}"

@@ -119,6 +119,8 @@ class Relay:
             if analyzer is None:
                 analyzer = stream.analyzer = Analyzer()
             analyzer.heard(datagram, now)
+        else:
+            stream.keep_letter(now, datagram)
 
     def _send(self, out: Stream, datagram: bytes) -> bool:
         to = out.latch.remote

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from rtpproxy_tw.quality.bursts import GRACE, SHORT_GRACE, Bursts
 from rtpproxy_tw.quality.codecs import COMFORT_NOISE, clock_rate, codec_name, is_silent
+from rtpproxy_tw.quality.history import History, Interval
+from rtpproxy_tw.quality.letters import Letters
 from rtpproxy_tw.quality.opinion import Opinion
-from rtpproxy_tw.quality.score import score
+from rtpproxy_tw.quality.score import jitter_ms, score
 from rtpproxy_tw.rtcp import looks_like_rtcp
 from rtpproxy_tw.rtp import peek
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 INTERVAL = 10.0
 """Seconds a score is given for, besides the one for the whole call."""
+
+LOOKED_AT = 1.0
+"""Seconds from one look to the next, more or less."""
 
 FEWEST = 50
 """Packets an interval must have for a score: one lost of a few says nothing."""
@@ -51,6 +56,8 @@ class Monitor:
     mos_sum: float = 0.0
     mos_count: int = 0
     """Intervals that have a score."""
+    history: History = field(default_factory=History)
+    """The intervals one by one, those without a score too."""
     quiet_since: float = inf
     """Since when every packet looked at had nothing to hear in it."""
     silent_since: float = inf
@@ -75,18 +82,16 @@ class Monitor:
     _relatches: int = 0
     _accepted: int = 0
     _ignored: int = 0
-    _reports: int = 0
-    _stray_at: float = 0.0
     _unreachable: int = 0
 
     def look(self, leg: Leg, now: float) -> None:
         """Take in what happened since the last look."""
         stream = leg.rtp
         analyzer = stream.analyzer
-        if leg.rtcp.accepted != self._reports:
-            self._reports = leg.rtcp.accepted
-            self._hear_rtcp(leg, leg.rtcp.latest, leg.rtcp.last_heard)
-            leg.rtcp.latest = b""
+        letters = leg.rtcp.letters
+        if letters:
+            leg.rtcp.letters, leg.rtcp.latest = None, b""
+            self._read(leg, letters)
         if stream.accepted != self._accepted or stream.ignored != self._ignored:
             self._look_at_sources(leg, now)
         if analyzer is not None:
@@ -109,15 +114,20 @@ class Monitor:
 
     # RTCP.
 
-    def _hear_rtcp(self, leg: Leg, datagram: bytes, when: float) -> None:
-        if not datagram:
-            return
-        other = leg.opposite
-        if peek(datagram) is not None:
-            if not self.crossed:
+    def _read(self, leg: Leg, letters: Letters) -> None:
+        """Read what came on the RTCP port."""
+        crossed = False
+        for when, datagram in letters:
+            if peek(datagram) is None:
+                self._hear_rtcp(leg, datagram, when)
+                continue
+            if not (crossed or self.crossed):
                 self._tell(leg, when, "source", "RTP arrives on the RTCP port")
-            self.crossed += 1
-            return
+            crossed = True
+        self.crossed += crossed
+
+    def _hear_rtcp(self, leg: Leg, datagram: bytes, when: float) -> None:
+        other = leg.opposite
         passed_on = other.rtp.analyzer
         self.opinion.heard(
             datagram,
@@ -158,10 +168,12 @@ class Monitor:
 
     def _look_at_stream(self, leg: Leg, analyzer: Analyzer, now: float) -> None:
         stream = leg.rtp
-        if analyzer.stray_at != self._stray_at:
-            self._stray_at = analyzer.stray_at
-            if looks_like_rtcp(analyzer.stray):
-                self._hear_rtcp(leg, analyzer.stray, analyzer.stray_at)
+        if analyzer.strays:
+            # RTCP may come on the RTP port (RFC 5761).
+            for when, stray in analyzer.strays:
+                if looks_like_rtcp(stray):
+                    self._hear_rtcp(leg, stray, when)
+            analyzer.strays.clear()
         sent, received = analyzer.sent - self._sent, analyzer.received - self._received
         self._sent, self._received = analyzer.sent, analyzer.received
         self.suffering = sent - received >= SUFFERING and received > 0
@@ -194,7 +206,7 @@ class Monitor:
         self.bursts.read(analyzer, SHORT_GRACE if stream.offloaded else GRACE)
         if self._interval is None:
             self._begin_interval(analyzer, now)
-        elif now - self._interval[0] >= INTERVAL:
+        elif now - self._interval[0] > INTERVAL - LOOKED_AT / 2:
             self._end_interval(leg, analyzer, now)
             self._begin_interval(analyzer, now)
 
@@ -219,17 +231,30 @@ class Monitor:
     def _end_interval(self, leg: Leg, analyzer: Analyzer, now: float) -> None:
         if self._interval is None:
             return
-        _, sent, received, lost, runs = self._interval
+        began, sent, received, lost, runs = self._interval
         self._interval = None
-        packets = analyzer.sent - sent
-        if packets < FEWEST:
-            return
-        ratio = max(0.0, 1 - (analyzer.received - received) / packets)
-        series = self.bursts.runs - runs
-        losses = self.bursts.lost - lost
-        made = score(leg, ratio, losses / series * (1 - ratio) if series else 1.0)
-        if made is None:
-            return
+        packets, arrived = analyzer.sent - sent, analyzer.received - received
+        made = None
+        if packets >= FEWEST:
+            ratio = max(0.0, 1 - arrived / packets)
+            series = self.bursts.runs - runs
+            losses = self.bursts.lost - lost
+            made = score(leg, ratio, losses / series * (1 - ratio) if series else 1.0)
+        if packets > 0:
+            self.history.add(
+                Interval(
+                    at=now - leg.session.created,
+                    seconds=now - began,
+                    packets=arrived,
+                    lost=packets - arrived,
+                    jitter_ms=jitter_ms(leg, analyzer.jitter_last),
+                    mos=made,
+                )
+            )
+        if made is not None:
+            self._note_score(made, now)
+
+    def _note_score(self, made: float, now: float) -> None:
         self.mos_last = made
         self.mos_sum += made
         self.mos_count += 1

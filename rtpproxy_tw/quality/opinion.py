@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 
 from rtpproxy_tw.quality.analyzer import Analyzer
 from rtpproxy_tw.rtcp import (
+    ExtendedReport,
     Goodbye,
     ReceiverReport,
     ReportBlock,
     SenderReport,
+    VoipMetrics,
     looks_like_rtcp,
     parse,
 )
@@ -36,6 +38,17 @@ SLACK = 2000
 """How many more packets than were passed on a receiver may miss: its count began earlier."""
 
 
+def _is_possible(voip: VoipMetrics) -> bool:
+    """Whether figures of which most combinations mean nothing can be those of a receiver."""
+    return (
+        voip.gmin > 0
+        and voip.loss_ratio + voip.discard_ratio <= 1
+        and voip.round_trip_ms <= 1000 * LONGEST_TRIP
+        # Without bursts both densities are 0; else a burst is what has more loss than a gap.
+        and (not voip.burst_density or voip.burst_density >= voip.gap_density)
+    )
+
+
 @dataclass(slots=True, eq=False)
 class Opinion:
     """What one party's RTCP says."""
@@ -50,6 +63,8 @@ class Opinion:
     """Packets that the party misses of what the other one sent, wherever they were lost."""
     jitter: int = 0
     """Of what arrives at the party, in timestamp ticks."""
+    voip: VoipMetrics | None = None
+    """What it last said of what it hears of the other party (RFC 3611 section 4.7)."""
     said_goodbye: float | None = None
     """When it sent a BYE."""
     _reports: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=REPORTS_KEPT))
@@ -77,6 +92,7 @@ class Opinion:
             self.doubted += looks_like_rtcp(datagram)
             return
         blocks: tuple[ReportBlock, ...] = ()
+        voip: VoipMetrics | None = None
         for packet in packets:
             match packet:
                 case SenderReport() | ReceiverReport():
@@ -86,6 +102,11 @@ class Opinion:
                     if isinstance(packet, SenderReport) and packet.middle:
                         self._reports.append((packet.middle, when))
                     blocks += packet.blocks
+                case ExtendedReport() if packet.voip is not None:
+                    if sent is not None and sent.ssrc is not None and packet.ssrc != sent.ssrc:
+                        self.doubted += 1
+                        return
+                    voip = packet.voip
                 case Goodbye():
                     self.said_goodbye = when
                 case _:
@@ -93,6 +114,11 @@ class Opinion:
         if passed_on is not None and not self._blocks(blocks, when, passed_on, other, clock_rate):
             self.doubted += 1
             return
+        if voip is not None and passed_on is not None and voip.ssrc == passed_on.ssrc:
+            if not _is_possible(voip):
+                self.doubted += 1
+                return
+            self.voip = voip
         self.believed += 1
 
     def _blocks(

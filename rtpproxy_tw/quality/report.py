@@ -10,6 +10,7 @@ from rtpproxy_tw.quality.codecs import codec_name
 from rtpproxy_tw.quality.emodel import NARROWBAND
 from rtpproxy_tw.quality.monitor import Monitor
 from rtpproxy_tw.quality.score import codec_of, jitter_ms, score
+from rtpproxy_tw.rtcp import VoipMetrics
 
 if TYPE_CHECKING:
     from rtpproxy_tw.session import Leg, Session
@@ -17,6 +18,40 @@ if TYPE_CHECKING:
 _NOTHING = Analyzer()
 _NO_MEMORY = Monitor()
 """Of a leg that has not been heard or looked at; never written to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """VoIP metrics (RFC 3611 section 4.7), as the other party measured them."""
+
+    loss_ratio: float
+    """Share lost on the whole way, 0 to 1."""
+    discard_ratio: float
+    """Share that came too late or too early for its jitter buffer."""
+    burst_density: float
+    burst_ms: int
+    gap_density: float
+    gap_ms: int
+    rtt_ms: int
+    """Round trip between the two parties; 0: it does not know."""
+    end_system_ms: int
+    """Delay within the party's device."""
+    r_factor: int | None
+    mos_listening: float | None
+    """MOS-LQ, without the delay; None where it does not tell."""
+    mos_conversational: float | None
+    """MOS-CQ, with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarEnd:
+    """The second opinion: the other party's own figures of what it gets."""
+
+    lost: int | None
+    """Packets it misses, wherever they were lost; None without a report on them."""
+    jitter_ms: float | None
+    voip: Heard | None
+    """None where it sends no extended reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +103,8 @@ class LegQuality:
     """Mean length of what lies between bursts."""
     burst_ratio: float
     """Of G.107: mean run of losses over that of random loss; 1 where loss is random."""
+    far_end: FarEnd | None
+    """What the other party's RTCP says of it; None where it says nothing that can be believed."""
     loss_after_us: float | None
     """Share of what we passed on that the other party did not get, by its RTCP, 0 to 1."""
     ssrc: int | None
@@ -117,6 +154,7 @@ def _of(leg: Leg) -> LegQuality:
         gap_density=bursts.gap_density,
         gap_ms=bursts.mean_gap * packet if packet is not None else None,
         burst_ratio=bursts.ratio,
+        far_end=_far_end(leg),
         loss_after_us=_lost_after(leg),
         ssrc=analyzer.ssrc,
         ssrc_changes=max(0, analyzer.ssrc_changes - 1),
@@ -134,6 +172,35 @@ def _packet_ms(leg: Leg) -> float | None:
     duration = stream.last_heard - stream.first_heard
     sent = stream.analyzer.sent if stream.analyzer is not None else 0
     return 1000 * duration / (sent - 1) if sent > 1 and duration > 0 else None
+
+
+def _far_end(leg: Leg) -> FarEnd | None:
+    other = leg.opposite.monitor
+    if other is None or (other.opinion.lost is None and other.opinion.voip is None):
+        return None
+    opinion, voip = other.opinion, other.opinion.voip
+    told = opinion.lost is not None
+    return FarEnd(
+        lost=opinion.lost,
+        jitter_ms=jitter_ms(leg, opinion.jitter) if told else None,
+        voip=None if voip is None else _heard(voip),
+    )
+
+
+def _heard(voip: VoipMetrics) -> Heard:
+    return Heard(
+        loss_ratio=voip.loss_ratio,
+        discard_ratio=voip.discard_ratio,
+        burst_density=voip.burst_density,
+        burst_ms=voip.burst_ms,
+        gap_density=voip.gap_density,
+        gap_ms=voip.gap_ms,
+        rtt_ms=voip.round_trip_ms,
+        end_system_ms=voip.end_system_ms,
+        r_factor=voip.r_factor,
+        mos_listening=voip.mos_listening,
+        mos_conversational=voip.mos_conversational,
+    )
 
 
 def _lost_after(leg: Leg) -> float | None:

@@ -17,7 +17,15 @@ from typing import Any
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.quality.report import LegQuality
-from rtpproxy_tw.rtcp import NTP_EPOCH, Packet, ReceiverReport, ReportBlock, SenderReport
+from rtpproxy_tw.rtcp import (
+    NTP_EPOCH,
+    ExtendedReport,
+    Packet,
+    ReceiverReport,
+    ReportBlock,
+    SenderReport,
+    VoipMetrics,
+)
 from rtpproxy_tw.views.text import shown
 
 RTCP_JSON = 5
@@ -99,8 +107,26 @@ def rtcp_json(found: Packet) -> bytes | None:
             )
         case ReceiverReport():
             return _json(_reported(201, found.ssrc, found.blocks))
+        case ExtendedReport(voip=VoipMetrics() as voip):
+            return _json({"type": 207, "ssrc": found.ssrc, "report_blocks_xr": _metrics(voip)})
         case _:
             return None
+
+
+def _metrics(voip: VoipMetrics) -> dict[str, Any]:
+    """In the units of the packet: shares in 1/256, times in milliseconds."""
+    return {
+        "type": 7,
+        "id": voip.ssrc,
+        "fraction_lost": round(voip.loss_ratio * 256),
+        "fraction_discard": round(voip.discard_ratio * 256),
+        "burst_density": round(voip.burst_density * 256),
+        "gap_density": round(voip.gap_density * 256),
+        "burst_duration": voip.burst_ms,
+        "gap_duration": voip.gap_ms,
+        "round_trip_delay": voip.round_trip_ms,
+        "end_system_delay": voip.end_system_ms,
+    }
 
 
 def _reported(kind: int, ssrc: int, blocks: tuple[ReportBlock, ...]) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from typing import Any
 
 View = dict[str, Any]
 
+SHOWN = 12
+"""Intervals of a leg that a terminal is shown: two minutes; --json has all."""
+
 QUIET = ("ok", "learning", "held")
 """Verdicts that nobody has to look at."""
 
@@ -98,6 +101,41 @@ def _leg(leg: View) -> Iterator[str]:
         yield f"    {name.upper()}: {counted}"
     if quality["packets"]:
         yield f"    {_quality(quality)}"
+    far_end = quality["far_end"]
+    if far_end is not None:
+        yield f"    the other party reports {_far_end(far_end)}"
+    if leg["history"]:
+        yield from _history(leg["history"])
+
+
+def _history(intervals: list[View]) -> Iterator[str]:
+    shown = intervals[-SHOWN:]
+    of_all = f", the last {len(shown)} of {len(intervals)}" if len(shown) < len(intervals) else ""
+    yield f"    in intervals of 10 s{of_all}"
+    for each in shown:
+        jitter, mos = each["jitter_ms"], each["mos"]
+        yield (
+            f"      {clock(each['at'])}  {each['packets']:5} packets  {each['lost']:4} lost"
+            f"  jitter {'   -' if jitter is None else f'{jitter:4.1f}'} ms"
+            f"  MOS {'-' if mos is None else f'{mos:.2f}'}"
+        )
+
+
+def _far_end(told: View) -> str:
+    parts = []
+    if told["lost"] is not None:
+        parts.append(f"{told['lost']} lost")
+    if told["jitter_ms"] is not None:
+        parts.append(f"jitter {told['jitter_ms']:.2f} ms")
+    voip = told["voip"]
+    if voip is not None:
+        parts.append(f"{100 * voip['loss_ratio']:.1f} % lost")
+        parts.append(f"{100 * voip['discard_ratio']:.1f} % too late")
+        if voip["mos_listening"] is not None:
+            parts.append(f"MOS-LQ {voip['mos_listening']:.1f}")
+        if voip["mos_conversational"] is not None:
+            parts.append(f"MOS-CQ {voip['mos_conversational']:.1f}")
+    return ", ".join(parts)
 
 
 def _quality(quality: View) -> str:

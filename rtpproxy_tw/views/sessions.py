@@ -78,8 +78,8 @@ def why(session: Session, now: float) -> View:
     }
 
 
-def whole(session: Session, now: float, epoch: float) -> View:
-    """All that is known of it."""
+def whole(session: Session, now: float, epoch: float, *, history: bool = False) -> View:
+    """All that is known of it; ``history`` adds the intervals of each leg."""
     rows = zip(session.legs, assess(session, now), report(session, now), strict=True)
     return {
         "from_tag": shown(session.key.from_tag),
@@ -88,8 +88,31 @@ def whole(session: Session, now: float, epoch: float) -> View:
         "answered": _time(session.completed_at, epoch) if session.complete else None,
         "seconds": round(now - session.created, 3),
         "ended": None if session.ended is None else session.ended.value,
-        "legs": [_leg(leg, verdict, quality, epoch) for leg, verdict, quality in rows],
+        "legs": [
+            _leg(leg, verdict, quality, epoch) | (intervals(leg, epoch) if history else {})
+            for leg, verdict, quality in rows
+        ],
         "timeline": timeline(session, epoch),
+    }
+
+
+def intervals(leg: Leg, epoch: float) -> View:
+    """The quality of what a party sent, ten seconds at a time; the last hour of it."""
+    if leg.monitor is None:
+        return {"history": []}
+    began = leg.session.created
+    return {
+        "history": [
+            {
+                "at": _time(began + each.at, epoch),
+                "seconds": each.seconds,
+                "packets": each.packets,
+                "lost": each.lost,
+                "jitter_ms": each.jitter_ms,
+                "mos": each.mos,
+            }
+            for each in leg.monitor.history
+        ]
     }
 
 
@@ -129,7 +152,7 @@ def _leg(leg: Leg, verdict: LegVerdict, quality: LegQuality, epoch: float) -> Vi
         "rtp": _stream(leg.rtp, epoch),
         "rtcp": _stream(leg.rtcp, epoch),
         "verdict": _verdict(verdict),
-        "quality": {key: _rounded(value) for key, value in asdict(quality).items()},
+        "quality": _rounded(asdict(quality)),
     }
 
 
@@ -177,4 +200,6 @@ def _time(at: float, epoch: float) -> float:
 
 
 def _rounded(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
     return round(value, 4) if isinstance(value, float) else value

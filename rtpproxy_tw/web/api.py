@@ -156,7 +156,8 @@ class Api:
             **self._named(call_id),
             "debug": call_id in self.debugging,
             "sessions": [
-                views.whole(session, then, epoch) for session, then in self._known(call_id)
+                views.whole(session, then, epoch, history=True)
+                for session, then in self._known(call_id)
             ],
         }
 

@@ -198,7 +198,19 @@ def _schemas() -> Schema:
             rtcp=_ref("Stream"),
             verdict=_object(code=CODE, sentence=TEXT, hint=TEXT, evidence=_list(TEXT)),
             quality={"type": "object"},
+            history=_list(_ref("Interval")),
         ),
+        "Interval": {
+            "description": "What a party sent in some ten seconds; at is their end.",
+            **_object(
+                at=NUMBER,
+                seconds=NUMBER,
+                packets=COUNT,
+                lost={"type": "integer"},
+                jitter_ms=_maybe(NUMBER),
+                mos=_maybe(NUMBER),
+            ),
+        },
         "Stream": _object(**stream),
         "Why": _object(
             **named,

@@ -17,6 +17,7 @@ from rtpproxy_tw.commands import Delete
 from rtpproxy_tw.reporting.hep import MAX_CORRELATION, packet, rtcp_json
 from rtpproxy_tw.reporting.homer import EVERY, MOST_QUEUED, PER_TICK, Collector, Homer
 from rtpproxy_tw.rtcp import parse
+from tests.quality.test_second_opinion import voip
 from tests.web.client import CALLER, NASTY, WALL, Served
 
 NAMES = {
@@ -135,6 +136,19 @@ def test_a_receiver_report_goes_without_a_sender() -> None:
     told = json.loads(rtcp_json(found) or b"")
     assert "sender_information" not in told
     assert (told["type"], told["ssrc"], told["report_count"]) == (201, 9, 1)
+
+
+def test_extended_metrics_have_the_keys_that_homer_reads() -> None:
+    (found,) = parse(voip(0xA, 0xB))
+    assert json.loads(rtcp_json(found) or b"") == {
+        "type": 207,
+        "ssrc": 0xA,
+        "report_blocks_xr": {
+            **{"type": 7, "id": 0xB, "fraction_lost": 13, "fraction_discard": 5},
+            **{"burst_density": 64, "gap_density": 2, "burst_duration": 400},
+            **{"gap_duration": 9000, "round_trip_delay": 120, "end_system_delay": 60},
+        },
+    }
 
 
 class Watched:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from rtpproxy_tw.reporting.sampling import Sampler
 from rtpproxy_tw.tools import ctl
 from rtpproxy_tw.tools.ctl_client import call_path, read_target
 from rtpproxy_tw.tools.ctl_completion import script
 from rtpproxy_tw.tools.ctl_top import urgent_first
-from rtpproxy_tw.tools.ctl_words import call_rows, table, visible
+from rtpproxy_tw.tools.ctl_words import _history, call_rows, table, visible
 from rtpproxy_tw.web.guard import Guard, Reach
+from tests.quality.test_second_opinion import voip
 from tests.recording.test_trace import captured
 from tests.web.client import NASTY, Connection, Served
 
@@ -148,6 +151,36 @@ def test_a_call_is_shown_recorded_debugged_and_deleted(run: Program) -> None:
     assert run("debug", "one", "--off")[1] == "the call is logged as usual\n"
     assert run.json("delete", "one")["deleted"] == 1
     assert "ended: deleted" in run("why", "one")[1]
+
+
+def test_what_is_shown_has_the_intervals_and_the_second_opinion(run: Program) -> None:
+    run.served.call("one")
+    sampler = Sampler(clock=run.served.bench.clock, is_local=lambda host: False)
+    sampler.sessions = run.served.bench.registry
+    (session,) = run.served.bench.registry.of_call("one")
+    for number in range(700):
+        run.served.media("one", packets=1, first=number)
+        if number % 50 == 0:
+            sampler.tick()
+    report = voip(int.from_bytes(b"ssrc", "big"), int.from_bytes(b"ssrc", "big"))
+    session.caller.rtcp.keep_letter(run.served.bench.clock.seconds(), report)
+    sampler.tick()
+    run.served.bench.clock.advance(1)
+    _, out, _ = run("show", "one")
+    assert "in intervals of 10 s" in out
+    assert re.search(r"\d\d:\d\d:\d\d\.\d+ +500 packets +0 lost +jitter +\S+ ms +MOS 4\.\d", out)
+    assert "the other party reports 5.1 % lost, 1.9 % too late, MOS-LQ 4.1, MOS-CQ 4.0" in out
+    (told,) = run.json("show", "one")["sessions"]
+    assert [len(leg["history"]) for leg in told["legs"]] == [1, 1]
+    assert told["legs"][1]["quality"]["far_end"]["voip"]["loss_ratio"] == 0.0508
+
+
+def test_of_many_intervals_a_terminal_is_shown_the_last_ones() -> None:
+    one = {"at": 0.0, "seconds": 10.0, "packets": 1, "lost": 0, "jitter_ms": None, "mos": None}
+    heading, *lines = _history([one] * 100)
+    assert heading.endswith("the last 12 of 100")
+    assert len(lines) == 12
+    assert lines[0].endswith("jitter    - ms  MOS -")
 
 
 def test_what_is_refused_is_told_with_status_one(run: Program) -> None:

@@ -140,10 +140,10 @@ class Served:
         if answered:
             self.bench.do(Lookup(call_id, from_tag, "b", Remote(CALLEE), MediaOptions()))
 
-    def media(self, call_id: str = "call", *, packets: int = 1) -> None:
+    def media(self, call_id: str = "call", *, packets: int = 1, first: int = 0) -> None:
         """Both parties of a call send RTP from where they said."""
         (session,) = self.bench.registry.of_call(call_id)
-        for number in range(packets):
+        for number in range(first, first + packets):
             for leg, source in zip(session.legs, (CALLER, CALLEE), strict=True):
                 datagram = b"\x80\x00" + number.to_bytes(2, "big") + bytes(4) + b"ssrc" + bytes(160)
                 self.bench.host.deliver(datagram, source, ("127.0.0.1", leg.port))
