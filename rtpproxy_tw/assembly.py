@@ -13,7 +13,9 @@ from typing import Any
 from twisted.application.service import IService
 
 from rtpproxy_tw.collecting import Collecting
+from rtpproxy_tw.configuration.options import version
 from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.continuity.heirlooms import Heirlooms
 from rtpproxy_tw.control.dispatcher import Dispatcher
 from rtpproxy_tw.control.locals import LocalChooser
 from rtpproxy_tw.control.negotiation import Negotiator
@@ -46,6 +48,7 @@ from rtpproxy_tw.reporting.sampling import Sampler, Sampling
 from rtpproxy_tw.service import Playing, RateMeter, Recordings, RelayService, Sessions
 from rtpproxy_tw.session import Leg
 from rtpproxy_tw.statistics import Totals
+from rtpproxy_tw.succession import Succession
 from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.logs import is_detailed
 
@@ -59,6 +62,8 @@ class Surroundings:
     wall: Callable[[], float]
     """Seconds since the epoch, for stamps."""
     totals: Totals
+    heirlooms: Heirlooms
+    """What a relay before us has left."""
 
 
 def assemble(
@@ -67,9 +72,10 @@ def assemble(
     wall: Callable[[], float],
     totals: Totals,
     carrier: Carrier,
+    heirlooms: Heirlooms | None = None,
 ) -> RelayService:
     """Everything that ``settings`` ask for, not yet started. Raises ConfigError."""
-    around = Surroundings(settings, reactor, wall, totals)
+    around = Surroundings(settings, reactor, wall, totals, heirlooms or Heirlooms())
     media = Media(around, carrier)
     storing = Storing(around, media, note=lambda leg, text: registry.note(leg, "recording", text))
     telling = Telling(around, media)
@@ -98,6 +104,7 @@ def assemble(
         recorders=storing.recorders,
         free_pairs=media.plane.free_pairs,
         relay=relay,
+        heirlooms=around.heirlooms,
         port_failures=media.plane.failures,
         recordings=storing.recorders.counts,
         space=lambda: storing.writer.free,
@@ -105,6 +112,14 @@ def assemble(
     telling.insight.add_metrics(control.sockets.gauges)
     telling.insight.reload = control.sockets.reload
     relay.listeners += http.required
+    relay.succession = Succession(
+        registry=registry,
+        plane=media.plane,
+        totals=totals,
+        now=reactor.seconds,
+        descriptors=lambda: {**control.sockets.descriptors, **http.descriptors},
+        version=version(),
+    )
     # Stopped in reverse order: first no more commands, then no more sessions, then what those
     # still had to tell and to write.
     for service in (
@@ -249,7 +264,9 @@ class Control:
             clock=reactor,
             detailed=partial(is_detailed, settings),
         )
-        self.sockets = ControlSockets(settings, reactor, responder, around.wall)
+        self.sockets = ControlSockets(
+            settings, reactor, responder, around.wall, around.heirlooms
+        )
 
 
 def _accounting(around: Surroundings) -> Accounting:

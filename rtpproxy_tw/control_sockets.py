@@ -11,6 +11,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
 
 from rtpproxy_tw.configuration.settings import TLS_KINDS, ControlAddress, Settings
+from rtpproxy_tw.continuity.heirlooms import Heirlooms, name_of
 from rtpproxy_tw.control.access import Access
 from rtpproxy_tw.control.datagrams import Datagrams
 from rtpproxy_tw.control.factories import LinesFactory, OneShotFactory
@@ -54,7 +55,12 @@ class ControlSockets:
         reactor: Any,
         responder: Responder,
         wall: Callable[[], float] = time.time,
+        heirlooms: Heirlooms | None = None,
     ) -> None:
+        self._heirlooms = heirlooms or Heirlooms()
+        self._open_as: dict[str, Listener | Stdio] = {}
+        self.datagrams: dict[str, Datagrams] = {}
+        """The protocols of UDP sockets, by name."""
         self.admission = Admission(settings, responder.refusals)
         self.tls = self._identity(settings, wall)
         self._settings = settings
@@ -79,6 +85,12 @@ class ControlSockets:
         """Metrics of who may command."""
         return ControlGauges(self.admission.refusals, self._expiry)
 
+    @property
+    def descriptors(self) -> dict[str, int]:
+        """Those of the sockets that are open, by name."""
+        found = {name: listener.descriptor for name, listener in self._open_as.items()}
+        return {name: number for name, number in found.items() if number is not None}
+
     def reload(self) -> list[str]:
         """Read again what can be: the names of it. Connections stay. Raises ConfigError."""
         if self.tls is None:
@@ -93,7 +105,9 @@ class ControlSockets:
 
     def _listener(self, address: ControlAddress) -> Listener | Stdio | None:
         try:
-            return self._open(address)
+            made = self._open(address)
+            self._open_as[name_of(address.kind, address.host, address.port)] = made
+            return made
         except (ConfigError, OSError) as error:
             if address.named:
                 raise ConfigError(f"control socket {address.text}: {error}") from error
@@ -108,27 +122,33 @@ class ControlSockets:
         kind, host, port, _ = address
         reactor = self._reactor
         access = self.admission.rules(address)
+        passed = self._heirlooms.take(kind, host, port)
         match kind:
             case "unix" | "cunix":
-                claim_socket_path(host)
+                if passed is None:
+                    claim_socket_path(host)
                 factory = OneShotFactory if kind == "unix" else LinesFactory
                 made = factory(responder=self._responder, kind=kind, clock=reactor, access=access)
                 mode = self._mode()
                 return Listener(
-                    stream(ControlEndpoint(reactor, host, mode), made),
+                    stream(ControlEndpoint(reactor, host, mode, passed), made),
                     lambda _: self._own(host, mode),
                 )
             case "tcp" | "tcp6":
-                return Listener(stream(tcp(reactor, host, port), self._lines(kind, access)))
+                return Listener(stream(tcp(reactor, host, port, passed), self._lines(kind, access)))
             case "tls" | "tls6":
-                return Listener(stream(tcp(reactor, host, port), self._secured(kind, access)))
+                return Listener(
+                    stream(tcp(reactor, host, port, passed), self._secured(kind, access))
+                )
             case "udp" | "udp6":
                 protocol = Datagrams(
                     responder=self._responder, kind=kind, clock=reactor, access=access
                 )
-                return Listener(datagrams(reactor, protocol, host, port))
+                self.datagrams[name_of(kind, host, port)] = protocol
+                return Listener(datagrams(reactor, protocol, host, port, passed))
             case "systemd":
-                return Listener(stream(systemd(reactor), self._lines(kind, access)))
+                endpoint = systemd(reactor) if passed is None else systemd(reactor, passed.detach())
+                return Listener(stream(endpoint, self._lines(kind, access)))
             case _:
                 return self._stdio(kind, access)
 

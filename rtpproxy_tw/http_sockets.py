@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,11 +12,13 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from rtpproxy_tw.addresses import is_loopback
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import spelled
-from rtpproxy_tw.control.listeners import ControlEndpoint, Listener
+from rtpproxy_tw.continuity.heirlooms import Heirlooms, name_of
+from rtpproxy_tw.control.listeners import ControlEndpoint, Listener, adopted
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.tools.paths import SOCKET_MODE, claim_socket_path, own_socket
 from rtpproxy_tw.web.guard import Guard, Reach, tokens_in
@@ -43,7 +46,11 @@ class HttpSockets:
 
     log = Logger()
 
-    def __init__(self, settings: Settings, reactor: Any, make: Make) -> None:
+    def __init__(
+        self, settings: Settings, reactor: Any, make: Make, heirlooms: Heirlooms | None = None
+    ) -> None:
+        self._heirlooms = heirlooms or Heirlooms()
+        self._open_as: dict[str, Listener] = {}
         self._settings = settings
         self._reactor = reactor
         self._make = make
@@ -51,6 +58,12 @@ class HttpSockets:
         self.required = [self._named(text) for text in settings.http]
         default = self._default(settings.http_default)
         self.listeners = [*self.required, *default]
+
+    @property
+    def descriptors(self) -> dict[str, int]:
+        """Those of the sockets that are open, by name."""
+        found = {name: listener.descriptor for name, listener in self._open_as.items()}
+        return {name: number for name, number in found.items() if number is not None}
 
     def _named(self, text: str) -> Listener:
         try:
@@ -86,10 +99,14 @@ class HttpSockets:
         return self._tcp(text, serverFromString(self._reactor, text), certified=False)
 
     def _unix(self, path: str, mode: int) -> Listener:
-        claim_socket_path(path)
+        passed = self._heirlooms.take("unix", path)
+        if passed is None:
+            claim_socket_path(path)
         site = BoundedSite(self._make(Guard(Reach.UNIX)), self._reactor)
-        endpoint = ControlEndpoint(self._reactor, path, mode)
-        return Listener(lambda: endpoint.listen(site), lambda _: self._own(path, mode))
+        endpoint = ControlEndpoint(self._reactor, path, mode, passed)
+        made = Listener(lambda: endpoint.listen(site), lambda _: self._own(path, mode))
+        self._open_as[name_of("unix", path)] = made
+        return made
 
     def _own(self, path: str, mode: int) -> None:
         own_socket(path, self._settings.user, self._settings.group, mode)
@@ -110,7 +127,30 @@ class HttpSockets:
                 )
             interface.guard = guard
 
-        return _Closing(lambda: endpoint.listen(site), settle)
+        passed = self._heirlooms.take_stream(text)
+        if passed is not None:
+            endpoint = _Passed(self._reactor, passed, endpoint)
+        made = _Closing(lambda: endpoint.listen(site), settle)
+        self._open_as[text] = made
+        return made
+
+
+@implementer(IStreamServerEndpoint)
+class _Passed:
+    """The open socket of ``endpoint``, which was passed to us."""
+
+    def __init__(self, reactor: Any, passed: socket.socket, endpoint: Any) -> None:
+        self._family = passed.family
+        self._open = adopted(reactor, passed.detach(), self._family)
+        self._context = getattr(endpoint, "_sslContextFactory", None)
+
+    def listen(self, protocolFactory: Any) -> Any:
+        """Serve it, with the TLS of the endpoint."""
+        if self._context is not None:
+            from twisted.protocols.tls import TLSMemoryBIOFactory
+
+            protocolFactory = TLSMemoryBIOFactory(self._context, False, protocolFactory)
+        return self._open.listen(protocolFactory)
 
 
 class _Closing(Listener):

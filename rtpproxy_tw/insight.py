@@ -15,6 +15,7 @@ from twisted.python.threadpool import ThreadPool
 
 from rtpproxy_tw.configuration.options import version
 from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.continuity.heirlooms import Heirlooms
 from rtpproxy_tw.gauges import Counts, Gauges
 from rtpproxy_tw.http_sockets import HttpSockets
 from rtpproxy_tw.interfaces import IRecorders, ISessionObserver
@@ -150,6 +151,7 @@ class Insight:
         recorders: IRecorders,
         free_pairs: Callable[[], Mapping[int, int]],
         relay: Relay,
+        heirlooms: Heirlooms | None = None,
         port_failures: Mapping[str, int],
         recordings: Counts,
         space: Callable[[], int | None],
@@ -194,7 +196,7 @@ class Insight:
         def make(guard: Guard) -> Interface:
             return Interface(api=api, guard=guard, clock=self._reactor, metrics=self._metrics.text)
 
-        sockets = HttpSockets(settings, self._reactor, make)
+        sockets = HttpSockets(settings, self._reactor, make, heirlooms)
         if sockets.listeners:
             timer = TimerService(LAG_EVERY, self._metrics.lag.tick)
             timer.clock = self._reactor

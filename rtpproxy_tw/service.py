@@ -14,6 +14,7 @@ from rtpproxy_tw.recording.spool import Writer
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.session import Ending
 from rtpproxy_tw.statistics import Totals
+from rtpproxy_tw.succession import Succession
 from rtpproxy_tw.supervision import State
 
 
@@ -37,6 +38,8 @@ class RelayService(MultiService):
         self.drained: Deferred[None] = Deferred()
         self.listening = False
         """Whether the control sockets are open."""
+        self.succession: Succession | None = None
+        """Hands the relay over and takes one over."""
         self.ending = False
         """Whether the process is to end with the last session."""
 

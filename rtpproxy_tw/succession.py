@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -111,8 +111,11 @@ class Succession:
         first: Sequence[Whole] = (),
         last: Sequence[Whole] = (),
         adopted: Callable[[Session], None] = lambda session: None,
+        descriptors: Callable[[], Mapping[str, int]] = dict,
         version: str = "",
     ) -> None:
+        self.descriptors = descriptors
+        """Those of all listening sockets, by name."""
         self._registry = registry
         self._plane = plane
         self._now = now

@@ -18,6 +18,7 @@ from rtpproxy_tw.capacity import capacity
 from rtpproxy_tw.configuration.options import Options
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import spelled
+from rtpproxy_tw.continuity.heirlooms import Heirlooms
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.media.carrier import choose
 from rtpproxy_tw.service import RelayService
@@ -32,11 +33,12 @@ def build(
     reactor: Any,
     wall: Callable[[], float] = time.time,
     supervisor: Supervisor | None = None,
+    heirlooms: Heirlooms | None = None,
 ) -> RelayService:
     """Everything that ``settings`` ask for, wired to ``reactor`` and not yet started.
 
     ``wall`` gives seconds since the epoch, for stamps in recordings; ``supervisor`` is told how
-    the relay is. Raises ConfigError.
+    the relay is; ``heirlooms`` are the listening sockets of a relay before us. Raises ConfigError.
     """
     for name, path in (("record_dir", settings.record_dir), ("spool_dir", settings.spool_dir)):
         if path is not None and not os.path.isdir(path):
@@ -44,7 +46,7 @@ def build(
     totals = Totals()
     carrier = choose(settings.fast_path, reactor, totals, settings.tos)
     try:
-        relay = assemble(settings, reactor, wall, totals, carrier)
+        relay = assemble(settings, reactor, wall, totals, carrier, heirlooms)
     except BaseException:
         carrier.stopService()  # it is in the kernel already
         raise

@@ -49,6 +49,18 @@ class Heirlooms:
         made.setblocking(False)
         return made
 
+    def take_stream(self, name: str) -> socket.socket | None:
+        """The listening stream socket of that name, wherever it is bound to; None likewise."""
+        descriptor = self._descriptors.pop(name, None)
+        if descriptor is None:
+            return None
+        made = socket.socket(fileno=descriptor)
+        if not _is_that(made, PASSED, "", 0):
+            self._log.error("not taken over: {name} is no listening socket", name=name)
+            made.close()
+            return None
+        return made
+
     def close(self) -> None:
         """Close what nobody took: it is not configured any more. Idempotent."""
         while self._descriptors:

@@ -51,6 +51,12 @@ class Listener(Service):
         self._port: IListeningPort | None = None
         self.listening: Deferred[Any] = Deferred()
 
+    @property
+    def descriptor(self) -> int | None:
+        """The socket's, while it is open."""
+        number = -1 if self._port is None else getattr(self._port, "fileno", lambda: -1)()
+        return None if number < 0 else number
+
     def startService(self) -> None:
         """Open the socket."""
         super().startService()
@@ -76,6 +82,10 @@ class Stdio(Service):
         self._make = make
         self._transport: Any = None
         self.listening: Deferred[Any] = Deferred()
+
+    @property
+    def descriptor(self) -> None:
+        """There is none that could be handed over."""
 
     def startService(self) -> None:
         """Start reading."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,8 +26,9 @@ from rtpproxy_tw.configuration.configure import Configured
 from rtpproxy_tw.configuration.options import Message, interpret
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import CommandLineError, spelled
+from rtpproxy_tw.continuity.channel import HandoverError
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.supervision import Notified, Starter, supervisor_of
+from rtpproxy_tw.supervision import Notified, Starter, Supervisor, supervisor_of
 from rtpproxy_tw.tools.daemon import (
     Terminal,
     apply_limits,
@@ -38,6 +40,8 @@ from rtpproxy_tw.tools.daemon import (
 )
 from rtpproxy_tw.tools.logs import start_logging
 from rtpproxy_tw.tools.paths import PidFile
+from rtpproxy_tw.tools.successor import Successor, successor_in
+from rtpproxy_tw.tools.upgrade import Upgrade, end_quietly, leave
 
 PROGRAM = "rtpproxy-tw"
 
@@ -46,8 +50,11 @@ STOP = tuple(
 )
 """Signals that end the process, sessions and all."""
 
-KEPT = (signal.SIGUSR1, signal.SIGUSR2)
-"""Ended the original as well; here they are kept for later use."""
+KEPT = (signal.SIGUSR1,)
+"""Ended the original as well; here it is kept for later use."""
+
+UPGRADE = signal.SIGUSR2
+"""Asks for a new process that goes on with everything. Ended the original, too."""
 
 FATAL = (signal.SIGQUIT, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS)
 """Signals of which the process is to die, as far as that can be logged before."""
@@ -83,7 +90,18 @@ class Process:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, relay: Relay, settings: Settings, starter: Starter) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        relay: Relay,
+        settings: Settings,
+        starter: Starter,
+        supervisor: Supervisor | None = None,
+        predecessor: int | None = None,
+    ) -> None:
+        self._supervisor = supervisor or Supervisor(None)
+        self._predecessor = predecessor
+        self._upgrading = False
         self.status = 0
         """What the process is to exit with."""
         self._reactor = reactor
@@ -93,6 +111,7 @@ class Process:
         self._pid_file = PidFile(settings.pid_file, named=settings.pid_file_named)
         self._stopping = False
         self._draining = False
+        self._settled = False
         self._outcome = "it was ended before it was ready"
         """What whoever waits is told, when all is cleaned up, of a start that failed."""
 
@@ -104,6 +123,9 @@ class Process:
         started.addCallback(lambda _: self._relay.ready)
         started.addCallback(self._settle)
         started.addErrback(self._fail)
+        if self._predecessor is not None and not self._settled:
+            # A turn of the reactor would read what is still another relay's.
+            self._fail(Failure(ConfigError("the control sockets are not open at once")))
 
     def install_signals(self) -> None:
         """Take over from the reactor's own handlers, which know TERM and INT only."""
@@ -113,6 +135,7 @@ class Process:
             signal.signal(number, self.kept_signal)
         for number in FATAL:
             signal.signal(number, self.fatal_signal)
+        signal.signal(UPGRADE, self.upgrade_signal)
         signal.signal(signal.SIGHUP, self.hangup_signal)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
@@ -133,6 +156,34 @@ class Process:
         name = signal.Signals(number).name
         self._reactor.callFromThread(self._relay.ignored_signal, name)
 
+    def upgrade_signal(self, number: int, frame: FrameType | None) -> None:
+        """Start a new process and hand everything over to it."""
+        # Why it did not come to that is in the log.
+        self._reactor.callFromThread(lambda: self.upgrade().addErrback(lambda failure: None))
+
+    def upgrade(self) -> Deferred[int]:
+        """Hand over; the result is the new process's id, or fails with HandoverError."""
+        succession = getattr(self._relay, "succession", None)
+        if succession is None or self._stopping or self._upgrading:
+            return fail(HandoverError("the relay is stopping, or being upgraded already"))
+        self._upgrading = True
+        self._supervisor.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        upgrade = Upgrade(self._reactor, succession)
+        upgrade.done.addCallbacks(self._handed_over, self._not_handed_over)
+        upgrade.begin()
+        return upgrade.done
+
+    def _handed_over(self, pid: int) -> int:
+        self._stopping = True
+        self._supervisor.tell(f"MAINPID={pid}", "READY=1")
+        leave(self._reactor, end_quietly)
+        return pid
+
+    def _not_handed_over(self, failure: Failure) -> Failure:
+        self._upgrading = False
+        self._supervisor.tell("READY=1", f"STATUS=not upgraded: {failure.getErrorMessage()}")
+        return failure
+
     def fatal_signal(self, number: int, frame: FrameType | None) -> None:
         """Log, and die of it after all."""
         self._log.critical("{signal}: giving up", signal=signal.Signals(number).name)
@@ -146,7 +197,8 @@ class Process:
     def _settle(self, ready: object) -> None:
         """The rest of the start; raises ConfigError."""
         settings = self._settings
-        self._pid_file.write()
+        self._settled = True
+        self._pid_file.write(self._predecessor)
         drop_privileges(settings.user, settings.group)
         if not settings.foreground:
             if settings.chdir:
@@ -224,21 +276,29 @@ def launch(configured: Configured, build: Build | None = None) -> int:
     """
     settings, notes = configured
     warning = refuse_root(settings)
-    if warning is not None:
+    successor = successor_in(os.environ)
+    if warning is not None and successor is None:
         complain(warning)
-    starter: Starter = Terminal() if settings.foreground else daemonize()
+    # Who takes over is in the background already, if the one before was.
+    background = successor is None and not settings.foreground
+    starter: Starter = successor or (daemonize() if background else Terminal())
     try:
         start_logging(settings)
         apply_limits(settings)
         for note in notes:
             Process._log.warn("{note}", note=note)
-        return run(settings, starter, build)
+        return run(settings, starter, build, successor)
     except ConfigError as error:
         starter.failed(str(error))
         return 1
 
 
-def run(settings: Settings, starter: Starter, build: Build | None = None) -> int:
+def run(
+    settings: Settings,
+    starter: Starter,
+    build: Build | None = None,
+    successor: Successor | None = None,
+) -> int:
     """Run the reactor with a relay in it. Raises ConfigError where that cannot be built."""
     # Only here, and after the fork: importing it opens descriptors.
     from twisted.internet import reactor
@@ -248,9 +308,16 @@ def run(settings: Settings, starter: Starter, build: Build | None = None) -> int
         from rtpproxy_tw import tap
 
         tap.monotonic(reactor)
-        build = partial(tap.build, supervisor=supervisor)
-    starter = Notified(starter, supervisor)
-    process = Process(reactor, build(settings, reactor), settings, starter)
+        heirlooms = None if successor is None else successor.heirlooms()
+        build = partial(tap.build, supervisor=supervisor, heirlooms=heirlooms)
+    relay = build(settings, reactor)
+    predecessor = None
+    if successor is not None:
+        predecessor = successor.predecessor
+        successor.take(relay)
+    else:
+        starter = Notified(starter, supervisor)
+    process = Process(reactor, relay, settings, starter, supervisor, predecessor)
     reactor.callWhenRunning(process.install_signals)
     reactor.callWhenRunning(process.start)
     reactor.run()

@@ -119,8 +119,11 @@ class PidFile:
         except OSError as error:
             self._refuse(str(error.strerror))
 
-    def write(self) -> None:
-        """Tell our id, over whatever id is there. Raises ConfigError as ``check`` does."""
+    def write(self, predecessor: int | None = None) -> None:
+        """Tell our id, over whatever id is there. Raises ConfigError as ``check`` does.
+
+        ``predecessor`` is the process whose place we take, and which is still running.
+        """
         # Opening a device can already do something: a watchdog would reset the machine.
         self.check()
         if self._path is None:
@@ -132,7 +135,7 @@ class PidFile:
             self._refuse(str(error.strerror))
             return
         try:
-            self._fill(descriptor)
+            self._fill(descriptor, predecessor)
         except OSError as error:
             self._refuse(str(error.strerror))
         finally:
@@ -152,12 +155,12 @@ class PidFile:
             self._log.info("pid file {path} stays: {why}", path=self._path, why=error.strerror)
         self._pid = 0
 
-    def _fill(self, descriptor: int) -> None:
+    def _fill(self, descriptor: int, predecessor: int | None) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             self._refuse("is not a regular file")
             return
         other = _pid_in(os.pread(descriptor, _PID_OCTETS, 0))
-        if other is not None and other != os.getpid():
+        if other is not None and other not in (os.getpid(), predecessor):
             alive = _alive(other)
             if alive and not self._named:
                 self._refuse(f"names process {other}, which runs")

@@ -1,0 +1,219 @@
+"""The old relay's side of a hand-over: starts the new one, gives it everything, and goes.
+
+Until the new relay says that it serves, the old one has given away nothing but copies; whatever
+goes wrong before, it ends the new one and goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn, Protocol
+
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.web.http import HTTPChannel
+from zope.interface import implementer
+
+from rtpproxy_tw.continuity.channel import Channel, HandoverError
+from rtpproxy_tw.continuity.heirlooms import pass_on
+from rtpproxy_tw.succession import Succession
+
+VARIABLE = "RTPPROXY_TW_TAKE_OVER"
+"""The environment variable that names the descriptor over which a relay takes over."""
+
+START = 60.0
+"""Seconds the new relay has until it can take over."""
+
+FAREWELL = 0.3
+"""Seconds for whoever asked for the upgrade to be told."""
+
+FOLDER = os.getcwd()
+"""Where this process was started: paths in its command line start there."""
+
+
+class Child(Protocol):
+    """The new relay's process."""
+
+    pid: int
+
+    def kill(self) -> None:
+        """End it."""
+
+    def wait(self) -> int:
+        """Wait for its end; its status."""
+
+
+Start = Callable[[int], Child]
+"""Starts the new relay with a descriptor. Raises OSError."""
+
+
+def command_line() -> list[str]:
+    """How this process was started, interpreter and all."""
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+def start(descriptor: int, command: Sequence[str] | None = None) -> Child:
+    """Start the same program once more. Raises OSError."""
+    environment = {**os.environ, VARIABLE: str(descriptor)}
+    # These were for the one that systemd started.
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"):
+        environment.pop(name, None)
+    folder = FOLDER if os.path.isdir(FOLDER) else None
+    return subprocess.Popen(
+        command or command_line(), pass_fds=[descriptor], env=environment, cwd=folder
+    )
+
+
+@implementer(IReadDescriptor)
+class Upgrade:
+    """One hand-over. ``done`` fires with the new process's id, or fails with HandoverError."""
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, succession: Succession, start: Start = start, limit: float = START
+    ) -> None:
+        self._reactor = reactor
+        self._succession = succession
+        self._start = start
+        self._limit = limit
+        self._child: Child | None = None
+        self._channel: Channel | None = None
+        self._timer: Any = None
+        self.done: Deferred[int] = Deferred()
+
+    def begin(self) -> None:
+        """Start the new relay; the rest follows when it is ready to take over."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel = Channel(ours)
+        try:
+            with theirs:
+                pass_on(self._channel, self._succession.descriptors())
+                self._child = self._start(theirs.fileno())
+        except (OSError, HandoverError) as error:
+            self._failed(f"no new process: {error}")
+            return
+        self._log.info("handing over to process {pid}", pid=self._child.pid)
+        self._reactor.addReader(self)
+        self._timer = self._reactor.callLater(self._limit, self._failed, "it does not start")
+
+    # IReadDescriptor: the new relay has something to say.
+
+    def fileno(self) -> int:
+        """The channel's."""
+        return -1 if self._channel is None else self._channel.fileno()
+
+    def logPrefix(self) -> str:
+        """Whom the reactor's messages are about."""
+        return "upgrade"
+
+    def connectionLost(self, reason: object = None) -> None:
+        """The reactor is shutting down."""
+        self._end()
+
+    def doRead(self) -> None:
+        """It is ready, or gone. From here on nothing else is done until it serves."""
+        channel = self._channel
+        assert channel is not None, "nothing is read before there is one"
+        self._reactor.removeReader(self)
+        began = self._reactor.seconds()
+        try:
+            self._succession.give(channel)
+        except HandoverError as error:
+            self._failed(str(error))
+            return
+        except Exception as error:
+            self._log.failure("a fault in the hand-over")
+            self._failed(f"a fault of the relay itself: {error!r}")
+            return
+        seconds = self._reactor.seconds() - began
+        self._end()
+        assert self._child is not None
+        self._log.info(
+            "process {pid} goes on with all of it; that took {milliseconds:.0f} ms",
+            pid=self._child.pid,
+            milliseconds=1000 * seconds,
+        )
+        self.done.callback(self._child.pid)
+
+    def _failed(self, why: str) -> None:
+        if self._channel is not None:
+            self._channel.refuse(why)
+        self._end()
+        if self._child is not None:
+            # Only when it is certainly gone nobody but us reads from the sockets.
+            self._child.kill()
+            self._child.wait()
+        self._log.error("not handed over, everything goes on here: {why}", why=why)
+        self.done.errback(HandoverError(why))
+
+    def _end(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._reactor.removeReader(self)
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+
+def leave(reactor: Any, done: Callable[[], None]) -> None:
+    """Hear nothing any more, but finish what is being answered over HTTP; then call ``done``."""
+    for each in (*reactor.getReaders(), *reactor.getWriters()):
+        if isinstance(each, tcp.Server) and isinstance(each.protocol, HTTPChannel):
+            continue
+        if each is getattr(reactor, "waker", None):
+            continue
+        reactor.removeReader(each)
+        reactor.removeWriter(each)
+    for call in reactor.getDelayedCalls():
+        call.cancel()
+    reactor.callLater(FAREWELL, done)
+
+
+def end_quietly() -> NoReturn:
+    """End the process without touching what is another's now: sockets, files, paths.
+
+    The first process of a container stays, as its end would be that of all.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(stay_as_parent() if os.getpid() == 1 else 0)
+
+
+def stay_as_parent() -> int:
+    """Wait for all children, hand signals on to them; the status of the last one."""
+    # Nothing is to be kept open that the new relay closes one day.
+    os.closerange(3, 1 << 20)
+
+    def forward(number: int, frame: object) -> None:
+        for pid in _children():
+            with suppress(OSError):
+                os.kill(pid, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, forward)
+    status = 0
+    while True:
+        try:
+            _, raw = os.wait()
+        except ChildProcessError:
+            return status
+        code = os.waitstatus_to_exitcode(raw)
+        status = code if code >= 0 else 128 - code
+
+
+def _children() -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+    except (OSError, ValueError):
+        return []

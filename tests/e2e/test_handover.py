@@ -1,0 +1,164 @@
+"""One relay takes over from another: nobody hears it, and whatever goes wrong, neither."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.process import wait_until
+from tests.e2e.relay import Relay
+
+pytestmark = pytest.mark.network
+
+HOST = "127.0.0.41"
+CALLS = 20
+
+
+class Party:
+    """One telephone: where it is, and whither it sends."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((HOST, 0))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self.port: int = self.socket.getsockname()[1]
+        self.to = (HOST, 0)
+
+    def heard(self) -> list[int]:
+        """The sequence numbers that came so far."""
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                datagram = self.socket.recv(2048, socket.MSG_DONTWAIT)
+                found.append(int.from_bytes(datagram[2:4], "big"))
+        return found
+
+
+class Talk:
+    """Calls through ``relay`` whose parties all send, every 20 ms."""
+
+    def __init__(self, relay: Relay, calls: int = CALLS) -> None:
+        self.parties: list[Party] = []
+        self.sent = 0
+        self._over = False
+        for number in range(calls):
+            caller, callee = Party(), Party()
+            callee.to = (HOST, int(relay.ask(f"U c{number} {HOST} {caller.port} f").split()[0]))
+            caller.to = (HOST, int(relay.ask(f"L c{number} {HOST} {callee.port} f t").split()[0]))
+            self.parties += [caller, callee]
+        self._thread = threading.Thread(target=self._send)
+        self._thread.start()
+
+    def _send(self) -> None:
+        due = time.monotonic()
+        while not self._over:
+            for number, party in enumerate(self.parties, 1):
+                head = struct.pack("!BBHII", 0x80, 0, self.sent & 0xFFFF, self.sent * 160, number)
+                party.socket.sendto(head + b"\xd5" * 160, party.to)
+            self.sent += 1
+            due += 0.02
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def end(self) -> None:
+        """Fall silent, and let go of the sockets."""
+        self._over = True
+        self._thread.join()
+
+    def assert_all_was_heard(self) -> None:
+        """By everybody, in order, and only once."""
+        self.end()
+        time.sleep(0.3)
+        for party in self.parties:
+            assert party.heard() == list(range(self.sent))
+            party.socket.close()
+
+
+@contextmanager
+def talking(relay: Relay, calls: int = CALLS) -> Iterator[Talk]:
+    """Calls, ended with the block."""
+    talk = Talk(relay, calls)
+    try:
+        time.sleep(0.5)
+        yield talk
+    finally:
+        talk.end()
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Relay]:
+    """One that writes its pid into ``pid`` and keeps to itself."""
+    pid_file = tmp_path / "pid"
+    options = ["-p", str(pid_file), "--fast-path", "none"]
+    with Relay(HOST, tmp_path, options=options) as running, ExitStack() as stack:
+        stack.callback(_end, pid_file, running.pid)
+        yield running
+
+
+def _end(pid_file: Path, first: int) -> None:
+    """What goes on after the first process is another one."""
+    with suppress(FileNotFoundError, ProcessLookupError, ValueError):
+        pid = int(pid_file.read_text())
+        if pid != first:
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: not Path(f"/proc/{pid}").exists(), "it ends")
+
+
+def present(tmp_path: Path) -> int:
+    """The process that serves now."""
+    return int((tmp_path / "pid").read_text())
+
+
+def restart(tmp_path: Path) -> int:
+    """Have it restarted; the new process."""
+    before = present(tmp_path)
+    os.kill(before, signal.SIGUSR2)
+    wait_until(lambda: present(tmp_path) != before, "another process serves", 30)
+    return present(tmp_path)
+
+
+def test_nobody_hears_three_restarts_in_a_row(relay: Relay, tmp_path: Path) -> None:
+    """Every packet comes through, once and in order; the counters go on."""
+    with talking(relay) as talk:
+        seen = {present(tmp_path)}
+        for _ in range(3):
+            seen.add(restart(tmp_path))
+            time.sleep(0.3)
+        assert len(seen) == 4
+        talk.assert_all_was_heard()
+    lines = relay.ask("I").splitlines()
+    assert f"sessions created: {CALLS}" in lines
+    assert f"packets received: {2 * CALLS * talk.sent}" in lines
+    assert f"packets transmitted: {2 * CALLS * talk.sent}" in lines
+    assert relay.ask("D c0 f t") == "0"
+    assert relay.count_sessions() == CALLS - 1
+    relay.assert_had_no_accident()
+
+
+def test_commands_are_answered_all_the_time(relay: Relay, tmp_path: Path) -> None:
+    """A client that waits as long as SIP proxies do notices nothing."""
+    answers = []
+    over = False
+
+    def command() -> None:
+        while not over:
+            answers.append(relay.ask("V", timeout=5.0))
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=command)
+    thread.start()
+    try:
+        restart(tmp_path)
+        time.sleep(0.3)
+    finally:
+        over = True
+        thread.join()
+    assert set(answers) == {"20040107"}
