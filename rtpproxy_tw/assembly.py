@@ -16,11 +16,14 @@ from rtpproxy_tw.collecting import Collecting
 from rtpproxy_tw.configuration.options import version
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.continuity.heirlooms import Heirlooms
+from rtpproxy_tw.control.destinations import Destinations
 from rtpproxy_tw.control.dispatcher import Dispatcher
 from rtpproxy_tw.control.locals import LocalChooser
 from rtpproxy_tw.control.negotiation import Negotiator
+from rtpproxy_tw.control.replies import ReplyCache
 from rtpproxy_tw.control.responder import Responder
 from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
+from rtpproxy_tw.control_access import OwnPlaces, copy_networks
 from rtpproxy_tw.control_sockets import ControlSockets
 from rtpproxy_tw.errors import AddressUnusable
 from rtpproxy_tw.insight import Around, Insight
@@ -46,9 +49,9 @@ from rtpproxy_tw.reporting.icmp import IcmpListener
 from rtpproxy_tw.reporting.notify import Notifier, TimeoutObserver
 from rtpproxy_tw.reporting.sampling import Sampler, Sampling
 from rtpproxy_tw.service import Playing, RateMeter, Recordings, RelayService, Sessions
-from rtpproxy_tw.session import Leg
+from rtpproxy_tw.session import Leg, Session
 from rtpproxy_tw.statistics import Totals
-from rtpproxy_tw.succession import Succession
+from rtpproxy_tw.succession import Flag, Replies, Succession
 from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.logs import is_detailed
 
@@ -117,6 +120,13 @@ def assemble(
         plane=media.plane,
         totals=totals,
         now=reactor.seconds,
+        first=(
+            Replies(lambda: caches_of(control.sockets), reactor.seconds),
+            Flag("refusing", lambda: relay.draining, relay.refuse),
+            Flag("ending", lambda: relay.ending, relay.drain),
+        ),
+        adopted=(telling.sampler.created, *telling.adopted),
+        left=telling.left,
         descriptors=lambda: {**control.sockets.descriptors, **http.descriptors},
         version=version(),
     )
@@ -215,6 +225,16 @@ class Telling:
             *accounted,
             *self.insight.observers,
         )
+        self.adopted: tuple[Callable[[Session], None], ...] = (
+            *(accounting.created for accounting in accounted),
+            *self.insight.adopted,
+        )
+        """Whom to tell of sessions that another relay has left to this one."""
+        self.left: tuple[Callable[[], object], ...] = (
+            *(accounting.leave for accounting in accounted),
+            self.insight.leave,
+        )
+        """What to do when another relay has taken over."""
         self.accounting: tuple[IService, ...] = tuple(
             service
             for accounting in accounted
@@ -237,6 +257,10 @@ class Control:
         registry: SessionRegistry,
     ) -> None:
         settings, reactor = around.settings, around.reactor
+        destinations = Destinations(
+            is_own=OwnPlaces(settings.control, media.plane.serves),
+            deny_private=settings.deny_private,
+        )
         self.negotiator = Negotiator(
             clock=reactor,
             registry=registry,
@@ -247,6 +271,7 @@ class Control:
             latch=latch_factory(settings.latching),
             setup_ttl=settings.setup_ttl,
             asymmetric=settings.asymmetric,
+            destinations=destinations,
         )
         dispatcher = Dispatcher(
             registry=registry,
@@ -256,6 +281,8 @@ class Control:
             players=media.players,
             notifier=media.notifier,
             totals=around.totals,
+            destinations=destinations,
+            copies=copy_networks(settings),
         )
         responder = Responder(
             dialect=RtpproxyDialect(bridging=settings.addresses.bridging),
@@ -264,9 +291,12 @@ class Control:
             clock=reactor,
             detailed=partial(is_detailed, settings),
         )
-        self.sockets = ControlSockets(
-            settings, reactor, responder, around.wall, around.heirlooms
-        )
+        self.sockets = ControlSockets(settings, reactor, responder, around.wall, around.heirlooms)
+
+
+def caches_of(sockets: ControlSockets) -> dict[str, ReplyCache]:
+    """What was answered over UDP, by control socket."""
+    return {name: protocol.cache for name, protocol in sockets.datagrams.items()}
 
 
 def _accounting(around: Surroundings) -> Accounting:

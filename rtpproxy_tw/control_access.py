@@ -8,10 +8,12 @@ from ipaddress import ip_address
 
 from twisted.logger import Logger
 
+from rtpproxy_tw.addresses import is_loopback
 from rtpproxy_tw.configuration.settings import INET_KINDS, TLS_KINDS, ControlAddress, Settings
 from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.control.access import LOOPBACK, Access, Budgets, Network, Networks, Refusals
 from rtpproxy_tw.host_networks import Own, own_interfaces
+from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.reporting.exposition import Family, labelled, single
 
 _log = Logger()
@@ -62,11 +64,7 @@ class Admission:
     def _own(self, host: str) -> list[Network]:
         """The networks that the socket at ``host`` is in: a wildcard's are all of this host's."""
         everywhere = host in ("", "0.0.0.0", "::")
-        try:
-            found = list(self._interfaces())
-        except OSError as error:
-            _log.error("this host's networks are not known: {error}", error=str(error))
-            found = []
+        found = _known(self._interfaces)
         return [each.network for each in found if everywhere or each.ip == ip_address(host)]
 
     def _announce(self, address: ControlAddress, near: Networks) -> None:
@@ -87,6 +85,52 @@ class Admission:
                 near=str(near),
                 option=option,
             )
+
+
+class OwnPlaces:
+    """Tells whether this relay listens at an address: for commands, or for media.
+
+    ``serves`` tells whether a leg has that port of a local host, which may be a wildcard.
+    """
+
+    def __init__(
+        self,
+        control: Iterable[ControlAddress],
+        serves: Callable[[str, int], bool],
+        local_for: Callable[[str], str | None] = local_for,
+    ) -> None:
+        found = [each for each in control if each.kind in INET_KINDS]
+        self._control = frozenset((each.host, each.port) for each in found)
+        self._serves = serves
+        self._local_for = local_for
+
+    def __call__(self, host: str, port: int) -> bool:
+        """Whether we are at ``host`` and ``port``."""
+        if (host, port) in self._control or self._serves(host, port):
+            return True
+        everywhere = "::" if ":" in host else "0.0.0.0"
+        taken = (everywhere, port) in self._control or self._serves(everywhere, port)
+        return taken and self._is_ours(host)
+
+    def _is_ours(self, host: str) -> bool:
+        return is_loopback(host) or self._local_for(host) == host
+
+
+def copy_networks(
+    settings: Settings, interfaces: Callable[[], Iterable[Own]] = own_interfaces
+) -> Networks:
+    """Where copies of media may go."""
+    if settings.copy_allow:
+        return Networks(settings.copy_allow)
+    return Networks([*LOOPBACK, *(each.network for each in _known(interfaces))])
+
+
+def _known(interfaces: Callable[[], Iterable[Own]]) -> list[Own]:
+    try:
+        return list(interfaces())
+    except OSError as error:
+        _log.error("this host's networks are not known: {error}", error=str(error))
+        return []
 
 
 class ControlGauges:

@@ -36,6 +36,7 @@ FOLDERS = {"control", "media", "recording", "reporting", "web", "continuity"}
 
 PURE_PARTS = {
     "control.access",
+    "control.destinations",
     "control.escape",
     "control.logbudget",
     "control.modifiers",

@@ -21,9 +21,9 @@ from rtpproxy_tw.configuration.values import (
     Account,
     LogTarget,
     account,
+    allowed_network,
     collector,
     control_address,
-    control_network,
     control_policy,
     http_endpoint,
     is_wildcard,
@@ -251,10 +251,15 @@ def _named(host: Host) -> Resolve:
     return lambda name, family: host.resolve(name, family, numeric=False)
 
 
+def _networks(chosen: _Chosen, name: str) -> tuple[str, ...]:
+    return tuple(allowed_network(name, text) for text in chosen.texts(name))
+
+
 def _commanding(chosen: _Chosen, host: Host) -> dict[str, Any]:
     """The settings that decide who may command, and what."""
     return {
-        "control_allow": tuple(map(control_network, chosen.texts("control_allow"))),
+        "control_allow": _networks(chosen, "control_allow"),
+        "copy_allow": _networks(chosen, "copy_allow"),
         "control_policy": tuple(
             control_policy(text, _named(host)) for text in chosen.texts("control_policy")
         ),

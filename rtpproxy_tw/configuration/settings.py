@@ -149,6 +149,8 @@ class Settings:
     record_command: tuple[str, ...] = ()
     """A program and its arguments."""
     record_webhook: str | None = None
+    copy_allow: tuple[str, ...] = ()
+    """Networks to which media may be copied; none: loopback and our own networks."""
     prompt_dirs: tuple[str, ...] = ()
     http: tuple[str, ...] = ()
     """Endpoints asked for."""

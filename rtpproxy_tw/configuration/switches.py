@@ -128,6 +128,7 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("record_export_mixed", "", _NOTHING, "", "both parties in one channel"),
         Switch("record_command", "", _TEXT, "COMMAND", "run this when recordings begin and end"),
         Switch("record_webhook", "", _TEXT, "URL", "post what becomes of recordings here"),
+        Switch("copy_allow", "", _TEXTS, "NET", "where C may send copies of media"),
         Switch("prompt_dir", "", _TEXTS, "DIR", "look for prompts here"),
     ),
     "Insight": (

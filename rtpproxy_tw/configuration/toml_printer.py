@@ -74,6 +74,7 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "record_export_mixed", settings.record_export_mixed
     yield "record_command", shlex.join(settings.record_command) or None
     yield "record_webhook", settings.record_webhook
+    yield "copy_allow", list(settings.copy_allow)
     yield "prompt_dir", list(settings.prompt_dirs)
     yield from _insight(settings)
     yield "foreground", settings.foreground

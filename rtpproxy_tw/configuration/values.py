@@ -114,14 +114,12 @@ def _inet_address(text: str, kind: str, rest: str, resolve: Resolve) -> ControlA
     return ControlAddress(kind, numeric_host("control", host, family, resolve), number)
 
 
-def control_network(text: str) -> str:
-    """A network or an address of ``--control-allow``, as one network. Raises ConfigError."""
+def allowed_network(name: str, text: str) -> str:
+    """A network or an address of ``--control-allow`` and the like. Raises ConfigError."""
     try:
         return str(network(text))
     except ValueError as error:
-        raise wrong(
-            "control_allow", text, "must be a network such as 192.0.2.0/24, or an address"
-        ) from error
+        raise wrong(name, text, "must be a network such as 192.0.2.0/24, or an address") from error
 
 
 def control_policy(text: str, resolve: Resolve) -> ControlPolicy:

@@ -59,6 +59,11 @@ class Datagrams(DatagramProtocol):
         self.unanswered = 0
         """Datagrams that read like a reply."""
 
+    @property
+    def cache(self) -> ReplyCache:
+        """What was answered lately."""
+        return self._cache
+
     def startProtocol(self) -> None:
         assert self.transport is not None, "a port starts its protocol with itself as transport"
         host = host_of(self.transport.getHost())

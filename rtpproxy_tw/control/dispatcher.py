@@ -28,7 +28,9 @@ from rtpproxy_tw.commands import (
     Update,
     Version,
 )
+from rtpproxy_tw.control.access import Networks
 from rtpproxy_tw.control.counters import query, statistics
+from rtpproxy_tw.control.destinations import Destinations
 from rtpproxy_tw.control.features import BASE, FEATURES, NOTIFICATION
 from rtpproxy_tw.control.negotiation import Negotiator
 from rtpproxy_tw.control.tokens import integer
@@ -53,7 +55,10 @@ def unknown(call_id: str) -> CommandError:
 
 
 class Dispatcher:
-    """Executes commands on the registry and the recorders; U and L are the negotiator's."""
+    """Executes commands on the registry and the recorders; U and L are the negotiator's.
+
+    ``copies`` holds the hosts to which ``C`` may send media, None standing for all.
+    """
 
     _log = Logger()
 
@@ -67,7 +72,11 @@ class Dispatcher:
         players: IPlayers,
         notifier: INotifier,
         totals: Totals,
+        destinations: Destinations | None = None,
+        copies: Networks | None = None,
     ) -> None:
+        self._destinations = Destinations() if destinations is None else destinations
+        self._copies = copies
         self._registry = registry
         self._plane = plane
         self._negotiator = negotiator
@@ -189,10 +198,20 @@ class Dispatcher:
 
     def _copy_to(self, found: Match, command: Copy) -> Reply:
         try:
-            host, port = self._recorders.copy(found.leg, _udp_target(command.target))
+            host, port = self._recorders.copy(found.leg, self._copy_target(found, command))
         except RecordingRefused as refusal:
             raise CommandError(65, str(refusal)) from refusal
         return Allocated(port, host, ":" in host) if command.show_port else Number(0)
+
+    def _copy_target(self, found: Match, command: Copy) -> Address:
+        """Where copies go. Raises CommandError 65 where none may go."""
+        target = _udp_target(command.target)
+        why = self._destinations.refusal(target, found.leg.local)
+        if why is None and self._copies is not None and target[0] not in self._copies:
+            why = "not among those that copies may go to; see --copy-allow"
+        if why is not None:
+            raise CommandError(65, f"cannot copy to {command.target!r}: {why}")
+        return target
 
     def _stop_recording(self, command: StopRecord) -> Reply:
         stopped = 0

@@ -29,7 +29,9 @@ from rtpproxy_tw.commands import (
     Update,
     WithResults,
 )
+from rtpproxy_tw.control.destinations import Destinations
 from rtpproxy_tw.control.locals import LocalChooser
+from rtpproxy_tw.control.logbudget import LogBudget
 from rtpproxy_tw.errors import AddressUnusable, CommandError, NoPortsLeft
 from rtpproxy_tw.interfaces import IMediaPlane, INotifier, IProcessing
 from rtpproxy_tw.registry import Match, SessionRegistry, TooManySessions
@@ -64,7 +66,10 @@ class Negotiator:
         latch: LatchFactory,
         setup_ttl: float = 60.0,
         asymmetric: bool = False,
+        destinations: Destinations | None = None,
     ) -> None:
+        self._destinations = Destinations() if destinations is None else destinations
+        self._budget = LogBudget()
         self._clock = clock
         self._registry = registry
         self._plane = plane
@@ -184,6 +189,7 @@ class Negotiator:
     def _describe(self, party: Leg, options: MediaOptions, remote: Remote) -> None:
         # What the command says of the party that it names.
         now = self._clock.seconds()
+        remote = self._permitted(party, remote)
         asymmetric = self._asymmetric if options.asymmetric is None else options.asymmetric
         party.codecs = options.codecs or ()
         party.packet_ms = options.packet_ms
@@ -202,6 +208,31 @@ class Negotiator:
             if 0 < port < 65535:  # a refused medium (port 0) has no RTCP either
                 party.rtcp.latch.signal((host, port + 1), now)
         self._registry.rearm(party.session)
+
+    def _permitted(self, party: Leg, remote: Remote) -> Remote:
+        """``remote``, but unknown where nothing may be sent there."""
+        if remote.address is None:
+            return remote
+        why = self._destinations.refusal(remote.address, party.local)
+        if why is None:
+            return remote
+        now = self._clock.seconds()
+        host, port = remote.address
+        party.session.timeline.add(
+            now, "command", f"{party.side.value}: told to be at {host} port {port}, {why}: refused"
+        )
+        suppressed = self._budget.admit(why, now)
+        if suppressed is not None:
+            self._log.warn(
+                "call {call_id!r}: nothing is sent to {host} port {port}, {why}"
+                " ({suppressed} more were not logged)",
+                call_id=party.session.key.call_id,
+                host=host,
+                port=port,
+                why=why,
+                suppressed=suppressed,
+            )
+        return Remote()
 
     def _notification(
         self, target: NotifyTarget | None, origin: Origin

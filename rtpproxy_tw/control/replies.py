@@ -9,6 +9,7 @@ same cookie in front of other bytes is another command, and its reply replaces t
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from rtpproxy_tw.addresses import Address
@@ -75,6 +76,15 @@ class ReplyCache:
             ):
                 break
             self._forget(oldest)
+
+    def entries(self, now: float) -> Iterator[tuple[Address, bytes, bytes, bytes, float]]:
+        """All that may be asked for again: source, cookie, command, reply and when it was sent.
+
+        In the order in which :meth:`store` is to be given them elsewhere.
+        """
+        for (source, cookie), (command, reply, when) in self._entries.items():
+            if now - when <= KEEP:
+                yield source, cookie, command, reply, when
 
     def _forget(self, key: tuple[Address, bytes]) -> None:
         entry = self._entries.pop(key)

@@ -99,6 +99,8 @@ class UserspacePlane:
         self._relay = relay
         self._tos = tos
         self._open: dict[Leg, tuple[Source, int, tuple[Port, Port]]] = {}
+        self._places: dict[Leg, Address] = {}
+        self._served: set[Address] = set()
         self.failures: Counter[str] = Counter(dict.fromkeys(FAILURES, 0))
         """How often there were no ports to be had, by one of FAILURES."""
 
@@ -110,6 +112,8 @@ class UserspacePlane:
         number, ports = self._allocate(local.host, pool, protocols, tos)
         self.close(leg)
         self._open[leg] = pool, number, ports
+        self._places[leg] = local.host, number
+        self._served.add((local.host, number))
         leg.local, leg.port = local, number
         leg.rtp.sender, leg.rtcp.sender = ports
 
@@ -133,6 +137,9 @@ class UserspacePlane:
                     wrap(StreamProtocol(leg.rtcp, self._relay), rtcp),
                 )
                 self._open[leg] = source, leg.port, ports
+                if leg.local is not None:
+                    self._places[leg] = leg.local.host, leg.port
+                    self._served.add((leg.local.host, leg.port))
                 leg.rtp.sender, leg.rtcp.sender = ports
         finally:
             for pair in left.values():
@@ -158,11 +165,16 @@ class UserspacePlane:
             return
         self._fast_path.release(leg.session)
         pool, number, ports = opened
+        self._served.discard(self._places.pop(leg, ("", 0)))
         leg.port = 0
         leg.rtp.sender = leg.rtcp.sender = None
         for port in ports:
             port.stopListening()
         pool.give_back(number)
+
+    def serves(self, host: str, port: int) -> bool:
+        """Whether a leg has ``port`` of the local ``host``, which may be a wildcard, now."""
+        return (host, port & ~1) in self._served
 
     def outlet(self, host: str) -> Outlet:
         """A pair of ports on the local ``host`` that only sends.
