@@ -15,14 +15,15 @@ from rtpproxy_tw.media.udpport import BUDGET, mark, waiting
 _UNSPECIFIED = bytes(16)
 """A ``sockaddr`` of the family AF_UNSPEC."""
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
 
 def disconnect(sock: socket.socket) -> None:
     """Let a connected UDP socket receive from everybody again (connect(2)). Raises OSError.
 
     It stays bound. Python's own ``connect`` takes addresses of the socket's family only.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED)):
+    if _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED)):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 

@@ -31,12 +31,19 @@ LOOK_EVERY = 0.85
 LOOKS_APART = 0.02
 """Seconds between the looks at two ports that are not looked at together."""
 
+LOOKS_KEPT = 100
+"""More of them than are still to come."""
+
 SILENCE = 1.0
 """Seconds after which a connected party may have moved (``latch.strict.REBIND_SILENCE``)."""
 
-AFTER_SILENCE = 10.0
-"""Seconds a port then stays unconnected: who pauses once, as with silence suppression, will pause
-again."""
+TRY_AGAIN = 10.0
+"""Seconds after which a port is connected that could not be."""
+
+SOON = 0.1
+"""Seconds until a port that has just been connected is relied on: what was on its way to it has
+arrived by then. Short, as a party that pauses with every sentence is disconnected each time, and
+saves that expense with the next dozen of packets."""
 
 DRAINED = 16
 """Datagrams read in a row to find the end of what came before a port was connected."""
@@ -68,16 +75,17 @@ class Circle:
         self.quickening = quickening
         self.connecting = connecting
         self.quick: dict[StreamSocket, None] = {}
-        self._look = 0.0
+        self._looks: dict[int, float] = {}
 
-    def next_look(self, now: float) -> float:
-        """When what was looked at is to be looked at again: LOOK_EVERY from now, or a bit later.
+    def next_look(self, now: float, after: float) -> float:
+        """When to look again at what is looked at ``now``: ``after`` seconds later, or a bit more.
 
         The same number for many ports, so that it stays in the processor's cache.
         """
-        if not now + LOOK_EVERY <= self._look < now + LOOK_EVERY + LOOKS_APART:
-            self._look = now + LOOK_EVERY + LOOKS_APART / 2
-        return self._look
+        slot = int((now + after) / LOOKS_APART) + 1
+        if len(self._looks) > LOOKS_KEPT:
+            self._looks.clear()
+        return self._looks.setdefault(slot, slot * LOOKS_APART)
 
 
 class StreamSocket(MediaSocket):
@@ -231,7 +239,7 @@ class StreamSocket(MediaSocket):
         stream = self._stream
         due = now >= shortcut.look_at
         if due:
-            shortcut.look_at = self._circle.next_look(now)
+            shortcut.look_at = self._circle.next_look(now, LOOK_EVERY)
         self._received(stream, bytes(WHOLE[:size]), self._source)
         if self._shortcut is not shortcut:
             return
@@ -283,7 +291,7 @@ class StreamSocket(MediaSocket):
             out,
             self._source,
             self.socket.recvfrom_into,
-            self._circle.next_look(self._now()),
+            self._circle.next_look(self._now(), SOON),
         )
         self._circle.quick[self] = None
         self._media.shorten(self._fd, self._shortcut)
@@ -316,9 +324,10 @@ class StreamSocket(MediaSocket):
             try:
                 self.socket.connect(self._source)
             except OSError:
-                self._try_at = now + AFTER_SILENCE
+                self._try_at = now + TRY_AGAIN
                 return
             self.connected = True
+            shortcut.look_at = self._circle.next_look(now, SOON)
 
     def _may_connect(self, stream: Stream) -> bool:
         local = stream.leg.local
@@ -347,13 +356,12 @@ class StreamSocket(MediaSocket):
             if not self.connected:
                 return
 
-    def loosen(self, again_at: float = 0.0) -> None:
-        """Take from everybody again, until ``again_at`` at least. Idempotent."""
+    def loosen(self) -> None:
+        """Take from everybody again. Idempotent."""
         if not self.connected:
             return
         self.fold()
         _bring_up_to_date(self._stream)
-        self._try_at = again_at
         self.connected = self._trusted = False
         if self._shortcut is not None:
             self._shortcut.source = self._source
@@ -369,7 +377,7 @@ class StreamSocket(MediaSocket):
         if shortcut is not None and now >= shortcut.look_at:
             self.fold()
             if now - self._stream.last_heard >= SILENCE:
-                self.loosen(now + AFTER_SILENCE)
+                self.loosen()
 
 
 def _bring_up_to_date(stream: Stream) -> None:
