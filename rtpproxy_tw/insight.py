@@ -30,6 +30,7 @@ from rtpproxy_tw.reporting.metrics import Gauges as Further
 from rtpproxy_tw.reporting.records import CallRecords, Sink
 from rtpproxy_tw.reporting.spooled import SpoolDirectory
 from rtpproxy_tw.reporting.webhooks import Webhook, treq_post
+from rtpproxy_tw.session import Session
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.tools.logs import DEBUGGED
 from rtpproxy_tw.web.api import Api, Draining
@@ -206,6 +207,17 @@ class Insight:
     def add_metrics(self, gauges: Further) -> None:
         """Have a scrape ask ``gauges``, too; to be called once connected."""
         self._metrics.further = [*self._metrics.further, gauges]
+
+    @property
+    def adopted(self) -> tuple[Callable[[Session], None], ...]:
+        """Whom to tell of sessions that come from a relay before us: who listens to packets."""
+        listeners = (Homer, HeaderRings)
+        return tuple(each.created for each in self._observers if isinstance(each, listeners))
+
+    def leave(self) -> None:
+        """Another relay goes on: write what is to be written, and tell nobody anything more."""
+        for service in self._services:
+            service.stopService()
 
     @property
     def services(self) -> tuple[IService, ...]:

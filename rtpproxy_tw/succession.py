@@ -11,10 +11,11 @@ from rtpproxy_tw.continuity.belongings import Luggage, Part, Whole
 from rtpproxy_tw.continuity.channel import Channel
 from rtpproxy_tw.continuity.giving import Giver
 from rtpproxy_tw.continuity.taking import Taker
+from rtpproxy_tw.control.replies import ReplyCache
 from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.session import Leg, Session
-from rtpproxy_tw.snapshot.kinds import Damaged
+from rtpproxy_tw.snapshot.kinds import ADDRESS, FLAG, OCTETS, TIME, Damaged, row
 from rtpproxy_tw.statistics import Totals
 
 
@@ -93,11 +94,60 @@ class Counters:
             setattr(self._totals, field.name, number)
 
 
+class Replies:
+    """What was answered lately over UDP, and may be asked for again."""
+
+    name = "replies"
+
+    def __init__(self, caches: Callable[[], Mapping[str, ReplyCache]], now: Callable[[], float]):
+        self._caches = caches
+        self._now = now
+
+    def pack(self, luggage: Luggage) -> Any:
+        """See Whole."""
+        now = self._now()
+        return {
+            name: [REPLY.pack(entry) for entry in cache.entries(now)]
+            for name, cache in self._caches().items()
+            if REPLY.pack is not None
+        }
+
+    def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Whole."""
+        if type(value) is not dict:
+            raise Damaged("no object")
+        for name, cache in self._caches().items():
+            for entry in value.get(name, ()):
+                cache.store(*REPLY.unpack(entry, shift))
+
+
+REPLY = row(ADDRESS, OCTETS, OCTETS, OCTETS, TIME)
+
+
+class Flag:
+    """Something that is so or not."""
+
+    def __init__(self, name: str, get: Callable[[], bool], put: Callable[[], object]) -> None:
+        """``put`` makes it so."""
+        self.name = name
+        self._get = get
+        self._put = put
+
+    def pack(self, luggage: Luggage) -> Any:
+        """See Whole."""
+        return self._get()
+
+    def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Whole."""
+        if FLAG.unpack(value, shift):
+            self._put()
+
+
 class Succession:
     """Hands this relay over, and takes another one over. The reactor must not run meanwhile.
 
     ``first`` is told before the sessions, ``last`` after them; ``adopted`` is called for each
-    session that was taken over.
+    session that was taken over, ``left`` when another relay has all.
     """
 
     def __init__(
@@ -110,7 +160,8 @@ class Succession:
         parts: Sequence[Part] = (),
         first: Sequence[Whole] = (),
         last: Sequence[Whole] = (),
-        adopted: Callable[[Session], None] = lambda session: None,
+        adopted: Sequence[Callable[[Session], None]] = (),
+        left: Sequence[Callable[[], object]] = (),
         descriptors: Callable[[], Mapping[str, int]] = dict,
         version: str = "",
     ) -> None:
@@ -122,7 +173,8 @@ class Succession:
         self._parts: tuple[Part, ...] = (MediaPart(plane), *parts)
         self._first: tuple[Whole, ...] = (Counters(totals), *first)
         self._last = tuple(last)
-        self._adopted = adopted
+        self._adopted = tuple(adopted)
+        self._left = tuple(left)
         self._version = version
 
     def give(self, channel: Channel) -> None:
@@ -136,6 +188,11 @@ class Succession:
         taker = self.taker(strict=strict)
         taker.take(channel, self._version)
         return taker.taken
+
+    def leave(self) -> None:
+        """Another relay has it all: finish what only this process can."""
+        for call in self._left:
+            call()
 
     def taker(self, *, strict: bool) -> Taker:
         """What makes ours of what it is given."""
@@ -154,7 +211,8 @@ class Succession:
             if leg.port and leg.rtp.sender is None:
                 raise Damaged("a port without sockets")
         self._registry.adopt(session)
-        self._adopted(session)
+        for call in self._adopted:
+            call(session)
 
     def _abandon(self, session: Session) -> None:
         for leg in session.legs:

@@ -69,6 +69,11 @@ class Books:
                 self._journal.forget(number)
             self._owed.clear()
 
+    def forget(self, numbers: list[int]) -> None:
+        """These are not ours any more."""
+        for number in numbers:
+            self._journal.forget(number)
+
     def _append(self) -> None:
         self._file.append("".join(line for _, line in self._owed))
 
@@ -124,6 +129,14 @@ class Accounting:
             self._log.error("the disk hangs: {path} lacks records", path=self._path)
         self._thread = None
         self._report()
+
+    def leave(self) -> None:
+        """Another process accounts for those that live, from now on; the rest is written."""
+        left = list(self._alive.values())
+        self._alive.clear()
+        self._turn.clear()
+        self._jobs.put(lambda books: books.forget(left))
+        self.stop()
 
     def created(self, session: Session) -> None:
         """See ISessionObserver."""

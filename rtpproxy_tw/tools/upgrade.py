@@ -136,6 +136,7 @@ class Upgrade:
             return
         seconds = self._reactor.seconds() - began
         self._end()
+        self._leave()
         assert self._child is not None
         self._log.info(
             "process {pid} goes on with all of it; that took {milliseconds:.0f} ms",
@@ -143,6 +144,12 @@ class Upgrade:
             milliseconds=1000 * seconds,
         )
         self.done.callback(self._child.pid)
+
+    def _leave(self) -> None:
+        try:
+            self._succession.leave()
+        except Exception:
+            self._log.failure("something of this process could not be finished")
 
     def _failed(self, why: str) -> None:
         if self._channel is not None:

@@ -6,14 +6,18 @@ import os
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.e2e import interrupted
 from tests.e2e.process import wait_until
 from tests.e2e.relay import Relay
 
@@ -21,6 +25,8 @@ pytestmark = pytest.mark.network
 
 HOST = "127.0.0.41"
 CALLS = 20
+
+USERSPACE = ("--fast-path", "none")
 
 
 class Party:
@@ -97,7 +103,7 @@ def talking(relay: Relay, calls: int = CALLS) -> Iterator[Talk]:
 def relay(tmp_path: Path) -> Iterator[Relay]:
     """One that writes its pid into ``pid`` and keeps to itself."""
     pid_file = tmp_path / "pid"
-    options = ["-p", str(pid_file), "--fast-path", "none"]
+    options = ["-p", str(pid_file), *USERSPACE]
     with Relay(HOST, tmp_path, options=options) as running, ExitStack() as stack:
         stack.callback(_end, pid_file, running.pid)
         yield running
@@ -162,3 +168,60 @@ def test_commands_are_answered_all_the_time(relay: Relay, tmp_path: Path) -> Non
         over = True
         thread.join()
     assert set(answers) == {"20040107"}
+
+
+def _is_over(relay: Relay, tmp_path: Path, failures: int) -> bool:
+    failed = relay.printed().count("not handed over") > failures
+    return failed or present(tmp_path) != relay.pid
+
+
+def test_the_old_relay_goes_on_whenever_the_new_one_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each message of the hand-over, until none is left: then it succeeds."""
+    number, pid_file = tmp_path / "number", tmp_path / "pid"
+    number.write_text("")
+    monkeypatch.setenv(interrupted.NUMBER, str(number))
+    options = ["-p", str(pid_file), *USERSPACE]
+    program = [sys.executable, "-m", "tests.e2e.interrupted"]
+    with Relay(HOST, tmp_path, options=options, program=program) as relay, ExitStack() as stack:
+        stack.callback(_end, pid_file, relay.pid)
+        with talking(relay) as talk:
+            for messages in count(1):
+                number.write_text(str(messages))
+                failures = relay.printed().count("not handed over")
+                os.kill(relay.pid, signal.SIGUSR2)
+                wait_until(partial(_is_over, relay, tmp_path, failures), "it is over", 30)
+                if present(tmp_path) != relay.pid:
+                    break
+            assert messages > 8  # hello, begin, totals, sessions, their acknowledgements, the end
+            talk.assert_all_was_heard()
+        assert f"packets received: {2 * CALLS * talk.sent}" in relay.ask("I").splitlines()
+
+
+def test_a_new_relay_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
+    """Here its configuration has become wrong meanwhile."""
+    configuration = tmp_path / "relay.toml"
+    configuration.write_text("max_sessions = 100\n")
+    with Relay(HOST, tmp_path, options=["--config", str(configuration), *USERSPACE]) as relay:
+        with talking(relay, 2) as talk:
+            configuration.write_text("max_sessions = -1\n")
+            os.kill(relay.pid, signal.SIGUSR2)
+            wait_until(lambda: "not handed over" in relay.printed(), "it has failed", 30)
+            talk.assert_all_was_heard()
+        assert relay.count_sessions() == 2
+
+
+def test_replies_are_repeated_by_the_new_relay(relay: Relay, tmp_path: Path) -> None:
+    """A command that comes again gets the same ports, though another process answers."""
+    answers = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.connect((HOST, 22222))
+        for process in range(3):
+            client.send(f"cookie U again {HOST} 4000 f".encode())
+            answers.append(client.recv(2048))
+            if process < 2:
+                restart(tmp_path)
+    assert len(set(answers)) == 1
+    assert relay.count_sessions() == 1
