@@ -301,6 +301,27 @@ def test_recordings_start_and_stop_alike(both: list[Relayed]) -> None:
     compared(both, script)
 
 
+@pytest.mark.parametrize("side", ["f t", "t f"], ids=["to-caller", "to-callee"])
+def test_what_is_recorded_while_a_prompt_plays_is_alike(both: list[Relayed], side: str) -> None:
+    def script(relay: Relayed) -> object:
+        relay.call("prompted")
+        replies = [relay.ask(f"R prompted {tags}") for tags in ("f t", "t f")]
+        replies.append(relay.ask(f"P-1 prompted p 0 {side}"))
+        relay.say(relay.caller, *speech(3))
+        relay.say(relay.callee, *speech(2))
+        relay.ask("S prompted " + side)
+        relay.say(relay.caller, *speech(5)[3:])
+        relay.ask("Na prompted f t")
+        time.sleep(0.3)
+        sizes = [(relay.folder / f"prompted=f.{x}.rtp").stat().st_size for x in "oa"]
+        return replies, sizes
+
+    assert compared(both, script) == (
+        ["0", "0", "0"],
+        [5 * 202, 0] if side == "f t" else [2 * 202, 2 * 202],
+    )
+
+
 @pytest.mark.parametrize("side", ["caller", "callee"])
 def test_keys_are_told_in_the_same_lines(both: list[Relayed], side: str) -> None:
     def script(relay: Relayed) -> object:
