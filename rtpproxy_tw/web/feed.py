@@ -39,7 +39,7 @@ PAUSE = 0.004
 BATCH = 8
 """Calls between two looks at the clock."""
 
-FIGURES = 500
+FIGURES = 250
 """Calls whose figures are renewed in one round though nothing else has changed."""
 
 GONE_KEPT = 4096

@@ -125,7 +125,7 @@ def _events() -> Schema:
         "summary": "What changes, as server-sent events",
         "description": "Once a second what has changed since the second before: events `calls`"
         " (schema LiveCalls), `news` (a list of News) and, last and always, `relay` (LiveRelay),"
-        " whose id says how far one was told. Figures of more than 500 calls take turns. A client"
+        " whose id says how far one was told. Figures of more than 250 calls take turns. A client"
         " that reads slowly is told the present, not all it missed.",
         "parameters": [
             _query("since", "The last event's id, like the header Last-Event-ID.", TEXT),
