@@ -43,7 +43,7 @@ from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.space import Low, Reserve
 from rtpproxy_tw.recording.spool import Writer
 from rtpproxy_tw.recording_wiring import Afterwards
-from rtpproxy_tw.registry import SessionRegistry
+from rtpproxy_tw.registry import BEAT, SessionRegistry
 from rtpproxy_tw.reporting.accounting import NAME, Accounting
 from rtpproxy_tw.reporting.icmp import IcmpListener
 from rtpproxy_tw.reporting.notify import Notifier, TimeoutObserver
@@ -139,6 +139,7 @@ def assemble(
         *media.services,
         *telling.accounting,
         every(1.0, reactor, RateMeter(totals).tick),
+        every(BEAT, reactor, registry.beat),
         every(1.0, reactor, storing.writer.flush),
         every(1.0, reactor, storing.recorders.tick),
         every(1.0, reactor, media.plane.refresh_all),

@@ -13,6 +13,12 @@ from rtpproxy_tw.interfaces import IMediaPlane, ISessionObserver
 from rtpproxy_tw.session import Ending, Leg, Session, SessionKey, Stream
 from rtpproxy_tw.statistics import Totals
 
+BEAT = 1.0
+"""Seconds between two signs that the process runs; see :meth:`SessionRegistry.beat`."""
+
+STALL = 2 * BEAT
+"""Seconds without a sign after which the process, and not the parties, was silent."""
+
 SLACK = 0.01
 """Seconds by which a session may end late rather than have its timer set anew."""
 
@@ -64,6 +70,8 @@ class SessionRegistry:
         self._max_media = max_media
         self._calls: dict[str, dict[str, Session]] = {}
         self._timers: dict[Session, IDelayedCall] = {}
+        self._beat: float | None = None
+        """When the process last gave a sign."""
         self.when_empty: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
@@ -266,7 +274,28 @@ class SessionRegistry:
             deadline = min(deadline, session.created + self._max_duration)
         return deadline
 
+    def beat(self) -> None:
+        """The process runs. To be called every BEAT seconds.
+
+        Where a sign is late the process was stopped, or its loop was held up, and heard nobody:
+        that time counts for no session's time to live. What arrived meanwhile is read afterwards.
+        """
+        now = self._clock.seconds()
+        before, self._beat = self._beat, now
+        if before is None or now - before < STALL:
+            return
+        lost = now - before - BEAT
+        for session in self._timers:
+            session.touched += lost
+            for leg in session.legs:
+                leg.last_active += lost if leg.last_active else 0.0
+        self._log.warn(
+            "this process did nothing for {seconds:.1f} s; no session ends for that", seconds=lost
+        )
+
     def _check(self, session: Session) -> None:
+        if self._beat is not None:
+            self.beat()  # timers of sessions may fire before the one that gives signs
         # The one timer of a session: packets only remember when they came, so look whether it
         # really is over and else come back when it may be.
         self._plane.refresh(session)

@@ -381,3 +381,46 @@ class Model(RuleBasedStateMachine):
 
 Model.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestModel = Model.TestCase
+
+
+def stall(bench: Bench, seconds: float) -> None:
+    """The process does nothing for so long; then all its timers fire at once."""
+    bench.clock.rightNow += seconds
+    bench.clock.advance(0)
+
+
+def test_a_stall_of_the_process_ends_no_session() -> None:
+    """It heard nobody, so nobody was silent; what is left of the time to live is left."""
+    bench = Bench(ttl=10)
+    bench.registry.beat()
+    call(bench)
+    bench.clock.advance(1)
+    bench.registry.beat()
+    stall(bench, 3600)
+    assert alive(bench) == 1
+    (session,) = bench.registry
+    assert 8 <= bench.registry.ttl_left(session) <= 10
+    for _ in range(10):
+        bench.clock.advance(1)
+        bench.registry.beat()
+    assert alive(bench) == 0
+
+
+def test_a_busy_second_is_no_stall() -> None:
+    """Else a relay under load would never end anything."""
+    bench = Bench(ttl=10)
+    bench.registry.beat()
+    call(bench)
+    for _ in range(6):
+        bench.clock.advance(1.9)
+        bench.registry.beat()
+    assert alive(bench) == 0
+
+
+def test_the_maximum_duration_counts_stalls_too() -> None:
+    """It is about time, not about silence."""
+    bench = Bench(ttl=10, max_duration=100)
+    bench.registry.beat()
+    call(bench)
+    stall(bench, 200)
+    assert alive(bench) == 0

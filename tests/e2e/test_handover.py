@@ -225,3 +225,15 @@ def test_replies_are_repeated_by_the_new_relay(relay: Relay, tmp_path: Path) -> 
                 restart(tmp_path)
     assert len(set(answers)) == 1
     assert relay.count_sessions() == 1
+
+
+def test_a_stopped_process_ends_no_call(tmp_path: Path) -> None:
+    """SIGSTOP for longer than calls live without media; then everything that waited is relayed."""
+    options = [*USERSPACE, "-T", "2"]
+    with Relay(HOST, tmp_path, options=options) as relay, talking(relay, 2) as talk:
+        os.kill(relay.pid, signal.SIGSTOP)
+        time.sleep(4)
+        os.kill(relay.pid, signal.SIGCONT)
+        time.sleep(0.5)
+        assert relay.count_sessions() == 2
+        talk.assert_all_was_heard()
