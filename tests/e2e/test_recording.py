@@ -28,8 +28,8 @@ PROMPT = b"\x55" * 4000
 
 _RECORD = """
     if (is_method("INVITE") && t_check_status("200")) {
-        start_recording();
         %s
+        start_recording();
     }
 }
 """
