@@ -164,6 +164,8 @@ class Stream:
     unreachable_at: float = 0.0
     looped: bool = False
     """The party's address is a port of this relay."""
+    ours: Address | None = None
+    """An address of this relay that was given as the party's; nothing is sent there."""
     offloaded: bool = False
     """A fast path carries what the party sends; the counters here are as of the last refresh."""
     offload_after: float = 0.0

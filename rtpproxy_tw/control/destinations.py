@@ -22,6 +22,9 @@ NAT64 = IPv6Network("64:ff9b::/96")
 THIS_NETWORK = IPv4Network("0.0.0.0/8")
 """RFC 1122 section 3.2.1.3; Linux takes 0.0.0.0 for loopback."""
 
+OWN = "an address of this relay itself"
+"""Why nothing is sent to what we listen on."""
+
 BROADCAST = IPv4Address("255.255.255.255")
 
 
@@ -50,7 +53,7 @@ class Destinations:
         elif kind is not None:
             return f"a {kind} address"
         if self._is_own(host, port) or self._is_own(host, port + 1):
-            return "an address of this relay itself"
+            return OWN
         if self._deny_private and is_private(canonical(host)):
             return "a private address"
         return None

@@ -92,6 +92,18 @@ def send(wire: Wire, reply: bytes) -> None:
         wire.write(reply)
 
 
+class Carried(typing.NamedTuple):
+    """The state of a connection, between two turns of the reactor."""
+
+    descriptor: int
+    unsent: bytes
+    """Replies the client has not taken yet."""
+    unread: bytes
+    """What it has sent and was not executed yet."""
+    relaxed: bool
+    """Whether nothing must come by any time."""
+
+
 class ControlProtocol(Protocol):
     """What all control connections have: an origin, a deadline, a place among the open ones.
 
@@ -141,6 +153,26 @@ class ControlProtocol(Protocol):
         self._expect(STALLED, "replies were not read")
         self._wire.loseConnection()
 
+    def carried(self) -> Carried | None:
+        """What another process needs to go on with the connection; None: it cannot be gone on with.
+
+        The transport must be one of ours, a plain socket.
+        """
+        wire = self._wire
+        if not isinstance(wire, FileDescriptor) or wire.disconnecting or not wire.connected:
+            return None
+        unsent = wire.dataBuffer[wire.offset :] + b"".join(wire._tempDataBuffer)
+        return Carried(wire.fileno(), unsent, b"", self._deadline is None)
+
+    def go_on(self, carried: Carried) -> None:
+        """Go on where another process was; what waits is executed in the reactor's next turn."""
+        if carried.unsent:
+            self._wire.write(carried.unsent)
+        if carried.relaxed:
+            self._relax()
+        if carried.unread:
+            self._clock.callLater(0, self.dataReceived, carried.unread)
+
     def _expect(self, seconds: float, otherwise: str) -> None:
         # Something must happen within that time, or the connection is cut.
         self._relax()
@@ -165,6 +197,10 @@ class OneShot(ControlProtocol):
     """One command, one reply, end."""
 
     _answered = False
+
+    def carried(self) -> Carried | None:
+        """See ControlProtocol."""
+        return None if self._answered else super().carried()
 
     def dataReceived(self, data: bytes) -> None:
         if self._answered:
@@ -220,6 +256,13 @@ class Lines(ControlProtocol):
         self._waiting.extend(lines)
         if self._turn is None:
             self._work()
+
+    def carried(self) -> Carried | None:
+        """See ControlProtocol."""
+        found = super().carried()
+        if found is None or self._closing or self._ended:
+            return None
+        return found._replace(unread=b"\n".join((*self._waiting, self._partial)))
 
     def readConnectionLost(self) -> None:
         """The client sends no more; it still gets all its replies."""

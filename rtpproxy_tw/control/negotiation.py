@@ -29,7 +29,7 @@ from rtpproxy_tw.commands import (
     Update,
     WithResults,
 )
-from rtpproxy_tw.control.destinations import Destinations
+from rtpproxy_tw.control.destinations import OWN, Destinations
 from rtpproxy_tw.control.locals import LocalChooser
 from rtpproxy_tw.control.logbudget import LogBudget
 from rtpproxy_tw.errors import AddressUnusable, CommandError, NoPortsLeft
@@ -214,6 +214,7 @@ class Negotiator:
         if remote.address is None:
             return remote
         why = self._destinations.refusal(remote.address, party.local)
+        party.rtp.ours = remote.address if why == OWN else None
         if why is None:
             return remote
         now = self._clock.seconds()

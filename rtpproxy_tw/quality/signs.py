@@ -83,6 +83,8 @@ def looped(leg: Leg) -> bool:
     latch, other = stream.latch, leg.opposite
     if _is_at(latch.remote, leg) or _is_at(latch.remote, other):
         return True
+    if stream.ours is not None and not heard(stream):
+        return True
     given = latch.signalled
     return (_is_at(given, leg) or _is_at(given, other)) and not heard(stream)
 

@@ -187,7 +187,7 @@ def _crossed(leg: Leg, now: float) -> Said:
 
 
 def _looped(leg: Leg, now: float) -> Said:
-    remote = leg.rtp.latch.remote or leg.rtp.latch.signalled
+    remote = leg.rtp.ours or leg.rtp.latch.remote or leg.rtp.latch.signalled
     return (
         f"{_silence(leg, now)}; the address given for it, {place(remote)}, is a port of this relay",
         "the SDP went through the relay twice, or the relay's own SDP came back as the party's:"

@@ -94,7 +94,7 @@ STREAM = Shape(
     # The latch and the feeds are written by other means, the rest is the process's.
     left_out=(
         *("leg", "component", "latch", "sender", "taps", "stranger", "feeds", "processor"),
-        *("offloaded", "offload_after", "letters"),
+        *("offloaded", "offload_after", "letters", "ours"),
     ),
 )
 

@@ -122,6 +122,7 @@ def test_u_and_l_get_ports_but_nothing_is_ever_sent_there(address: tuple[str, in
     assert second == Allocated(40002, "192.0.2.1")
     session = relay.registry.of_call("c")[0]
     assert session.caller.rtp.latch.remote is None
+    assert (session.caller.rtp.ours is not None) == (address[0] == "192.0.2.1")
     assert session.callee.rtp.latch.remote is None
     assert session.callee.rtcp.latch.remote is None
 
