@@ -51,7 +51,7 @@ from rtpproxy_tw.reporting.sampling import Sampler, Sampling
 from rtpproxy_tw.service import Playing, RateMeter, Recordings, RelayService, Sessions
 from rtpproxy_tw.session import Leg, Session
 from rtpproxy_tw.statistics import Totals
-from rtpproxy_tw.succession import Flag, Replies, Succession
+from rtpproxy_tw.succession import Connections, Flag, Replies, Succession
 from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.logs import is_detailed
 
@@ -125,6 +125,7 @@ def assemble(
             Flag("refusing", lambda: relay.draining, relay.refuse),
             Flag("ending", lambda: relay.ending, relay.drain),
         ),
+        last=(Connections(lambda: control.sockets.factories, reactor),),
         adopted=(telling.sampler.created, *telling.adopted),
         left=telling.left,
         descriptors=lambda: {**control.sockets.descriptors, **http.descriptors},

@@ -14,7 +14,7 @@ from rtpproxy_tw.configuration.settings import TLS_KINDS, ControlAddress, Settin
 from rtpproxy_tw.continuity.heirlooms import Heirlooms, name_of
 from rtpproxy_tw.control.access import Access
 from rtpproxy_tw.control.datagrams import Datagrams
-from rtpproxy_tw.control.factories import LinesFactory, OneShotFactory
+from rtpproxy_tw.control.factories import ControlFactory, LinesFactory, OneShotFactory
 from rtpproxy_tw.control.framing import Lines
 from rtpproxy_tw.control.listeners import (
     ControlEndpoint,
@@ -61,6 +61,8 @@ class ControlSockets:
         self._open_as: dict[str, Listener | Stdio] = {}
         self.datagrams: dict[str, Datagrams] = {}
         """The protocols of UDP sockets, by name."""
+        self.factories: dict[str, ControlFactory] = {}
+        """Those of the connections of stream sockets without TLS, by name."""
         self.admission = Admission(settings, responder.refusals)
         self.tls = self._identity(settings, wall)
         self._settings = settings
@@ -129,13 +131,15 @@ class ControlSockets:
                     claim_socket_path(host)
                 factory = OneShotFactory if kind == "unix" else LinesFactory
                 made = factory(responder=self._responder, kind=kind, clock=reactor, access=access)
+                self.factories[name_of(kind, host, port)] = made
                 mode = self._mode()
                 return Listener(
                     stream(ControlEndpoint(reactor, host, mode, passed), made),
                     lambda _: self._own(host, mode),
                 )
             case "tcp" | "tcp6":
-                return Listener(stream(tcp(reactor, host, port, passed), self._lines(kind, access)))
+                lines = self.factories[name_of(kind, host, port)] = self._lines(kind, access)
+                return Listener(stream(tcp(reactor, host, port, passed), lines))
             case "tls" | "tls6":
                 return Listener(
                     stream(tcp(reactor, host, port, passed), self._secured(kind, access))

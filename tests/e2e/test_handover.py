@@ -237,3 +237,26 @@ def test_a_stopped_process_ends_no_call(tmp_path: Path) -> None:
         time.sleep(0.5)
         assert relay.count_sessions() == 2
         talk.assert_all_was_heard()
+
+
+@pytest.mark.parametrize("kind", ["cunix", "tcp"])
+def test_control_connections_go_on_amid_a_command(tmp_path: Path, kind: str) -> None:
+    """What was sent before the restart and what comes after it are one line."""
+    pid_file = tmp_path / "pid"
+    name = f"cunix:{tmp_path}/control" if kind == "cunix" else f"tcp:{HOST}:22223"
+    family = socket.AF_UNIX if kind == "cunix" else socket.AF_INET
+    options = ["-p", str(pid_file), *USERSPACE]
+    with Relay(HOST, tmp_path, [name], options) as relay, ExitStack() as stack:
+        stack.callback(_end, pid_file, relay.pid)
+        client = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        client.settimeout(5)
+        client.connect(f"{tmp_path}/control" if kind == "cunix" else (HOST, 22223))
+        client.send(b"V\nVF 2004")
+        assert client.recv(100) == b"20040107\n"
+        restart(tmp_path)
+        client.send(b"0107\n")
+        assert client.recv(100) == b"1\n"
+        restart(tmp_path)
+        client.send(b"V\n")
+        assert client.recv(100) == b"20040107\n"
+    assert kind == "tcp" or not Path(f"{tmp_path}/control").exists()
