@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
+import sys
 import time
+import wave
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from rtpproxy_tw.rtp import peek
+from rtpproxy_tw.tools.extractaudio import main as extractaudio
 from tests.e2e import loopback
 from tests.e2e.relay import Relay
 from tests.media.test_dtmf import press
 from tests.media.test_resizer import packet, speech
 from tests.oracle import Oracle, needs_oracle
+from tests.recording.talking import Talker, power
 
 pytestmark = [pytest.mark.e2e, needs_oracle]
 
@@ -299,6 +305,53 @@ def test_recordings_start_and_stop_alike(both: list[Relayed]) -> None:
         return replies, files
 
     compared(both, script)
+
+
+def records(octets: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """The ad-hoc format without who sent when: family, filling and length, datagram."""
+    found = []
+    while octets:
+        size = int.from_bytes(octets[28:30], sys.byteorder)
+        found.append((octets[:2], octets[8:20] + octets[28:30], octets[30 : 30 + size]))
+        octets = octets[30 + size :]
+    return found
+
+
+def test_recordings_are_the_same_octets_and_the_same_sound(
+    both: list[Relayed], tmp_path: Path
+) -> None:
+    one, other = Talker(400), Talker(700, ssrc=2)
+
+    def script(relay: Relayed) -> object:
+        relay.call("octets")
+        before = time.time()
+        relay.ask("R octets f t")
+        relay.ask("R octets t f")
+        for number in range(40):
+            relay.say(relay.caller, one.packet(number))
+            relay.say(relay.callee, other.packet(number))
+        relay.ask("Na octets f t")
+        time.sleep(0.3)
+        name = relay.folder / "octets=f"
+        files = [Path(f"{name}.{side}.rtp").read_bytes() for side in "oa"]
+        for octets, sock in zip(files, (relay.caller, relay.callee), strict=True):
+            host, port = sock.getsockname()
+            assert octets[2:8] == port.to_bytes(2, "big") + socket.inet_aton(host)
+            assert before <= struct.unpack("=d", octets[20:28])[0] <= time.time()
+        out = tmp_path / f"{relay.host}.wav"
+        assert extractaudio(["-s", str(name), str(out)]) == 0
+        with wave.open(str(out)) as file:
+            samples = array("h", file.readframes(file.getnframes()))
+        heard = [
+            power(samples[channel::2][800:4800], hertz, 8000) > 0.95
+            for channel, hertz in ((0, 700), (1, 400))
+        ]
+        return [records(octets) for octets in files], heard
+
+    found = compared(both, script)
+    assert isinstance(found, tuple)
+    assert [datagram for _, _, datagram in found[0][0]] == [one.packet(n) for n in range(40)]
+    assert found[1] == [True, True]
 
 
 @pytest.mark.parametrize("side", ["f t", "t f"], ids=["to-caller", "to-callee"])
