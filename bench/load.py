@@ -155,21 +155,27 @@ class Load:
 
 
 def build() -> Path:
-    """The program, built from its source unless that was done before. Raises LoadError."""
+    """The load's program. Raises LoadError."""
+    return compiled(SOURCE)
+
+
+def compiled(source: Path) -> Path:
+    """The program of ``source``, built unless that was done before. Raises LoadError."""
     if shutil.which(COMPILER[0]) is None:
-        raise LoadError(f"{COMPILER[0]} is needed to build {SOURCE.name}")
-    text = SOURCE.read_bytes() + " ".join(COMPILER).encode()
+        raise LoadError(f"{COMPILER[0]} is needed to build {source.name}")
+    text = source.read_bytes() + " ".join(COMPILER).encode()
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    program = home / "rtpproxy-tw-bench" / f"load-{hashlib.sha256(text).hexdigest()[:16]}"
+    digest = hashlib.sha256(text).hexdigest()[:16]
+    program = home / "rtpproxy-tw-bench" / f"{source.stem}-{digest}"
     if program.exists():
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
     # Two runs may build at the same time; the first name is each one's own.
     fresh = program.with_suffix(f".{os.getpid()}")
-    command = [*COMPILER, "-o", str(fresh), str(SOURCE)]
+    command = [*COMPILER, "-o", str(fresh), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise LoadError(f"{SOURCE.name} cannot be built:\n{done.stderr}")
+        raise LoadError(f"{source.name} cannot be built:\n{done.stderr}")
     fresh.replace(program)
     return program
 

@@ -98,6 +98,7 @@ class Offloader:
         self._tos = tos
         self._carried: dict[FlowId, Carried] = {}
         self._by_stream: dict[Stream, Carried] = {}
+        self._catching_up = False
         path.on_withdrawn(self._withdrawn)
         path.on_tap(self._copied)
 
@@ -110,7 +111,7 @@ class Offloader:
         """See IFastPath."""
         carried = self._by_stream.get(stream)
         if carried is not None:
-            self._pass(carried)
+            self._catch_up(carried)
             return
         peer = stream.peer
         if not self._fit(stream) or not self._fit(peer):
@@ -121,6 +122,10 @@ class Offloader:
             return
         stream.offloaded = peer.offloaded = True
         stream.offload_after = peer.offload_after = now
+        for each in (peer, stream):
+            carried = self._by_stream.get(each)
+            if carried is not None:
+                self._catch_up(carried)
 
     def release(self, session: Session) -> None:
         """See IFastPath."""
@@ -188,12 +193,23 @@ class Offloader:
         self._note(stream, "is carried by the kernel")
         return True
 
-    def _pass(self, carried: Carried) -> None:
-        """What came to the socket has been sent on; if it was the last, the path may go on."""
+    def _catch_up(self, carried: Carried) -> None:
+        """Send on what has come to the socket; if that was all, the path may go on.
+
+        One socket at a time and to its end: a relay that is behind with all of them would else
+        never be done with one, and never be rid of the load.
+        """
         stream = carried.stream
-        rtp = stream.component is Component.RTP
-        state = _state(stream.analyzer) if rtp else None
-        self._path.passed(carried.flow, stream.latest, state)
+        if self._catching_up or stream.sender is None:
+            return
+        self._catching_up = True
+        try:
+            stream.sender.drain()
+        finally:
+            self._catching_up = False
+        if self._by_stream.get(stream) is carried:
+            state = _state(stream.analyzer) if stream.component is Component.RTP else None
+            self._path.passed(carried.flow, stream.latest, state)
 
     def _drop(self, stream: Stream, again_at: float) -> None:
         """Neither direction of the component is carried any more."""

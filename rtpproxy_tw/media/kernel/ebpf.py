@@ -12,12 +12,12 @@ import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.logger import Logger
 
-from rtpproxy_tw.addresses import family_of
+from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.media.kernel import layout
 from rtpproxy_tw.media.kernel import rtnetlink as rt
 from rtpproxy_tw.media.kernel.attach import AUTO, CLSACT, Attachments
@@ -34,7 +34,7 @@ from rtpproxy_tw.media.kernel.path import (
 )
 from rtpproxy_tw.media.kernel.program import ETHERNET, Program, explain
 from rtpproxy_tw.media.kernel.repeated import Repeated
-from rtpproxy_tw.media.kernel.ring import Ring
+from rtpproxy_tw.media.kernel.ring import Copy, Ring
 from rtpproxy_tw.media.kernel.routing import NoWay, Routing
 from rtpproxy_tw.media.kernel.table import FOR_EVER, Full, Table
 from rtpproxy_tw.media.kernel.watch import Watcher
@@ -75,11 +75,7 @@ class _Carried:
     slot: int
     hop: layout.Hop
     serial: int
-    tapped: bool = field(init=False)
     final: Sample | None = None
-
-    def __post_init__(self) -> None:
-        self.tapped = self.flow.tap
 
 
 class EbpfPath:
@@ -109,7 +105,9 @@ class EbpfPath:
         self._only = devices
         self._flows: dict[FlowId, _Carried] = {}
         self._locals: dict[tuple[str, int], FlowId] = {}
-        self._by_serial: dict[int, FlowId] = {}
+        self._tapped: dict[int, tuple[FlowId, Address]] = {}
+        """By serial number."""
+        self._copies: deque[Copy] = deque()
         self._ids = itertools.count(1)
         self._refusals: Counter[str] = Counter()
         self._undo: list[Callable[[], object]] = []
@@ -191,7 +189,8 @@ class EbpfPath:
             self._undo.pop()()
         self._flows.clear()
         self._locals.clear()
-        self._by_serial.clear()
+        self._tapped.clear()
+        self._copies.clear()
 
     @property
     def program(self) -> int:
@@ -236,9 +235,8 @@ class EbpfPath:
         slot = self._table.put(flow.local, self._describe(flow, hop, serial), rtp)
         carried = self._flows[id] = _Carried(flow, slot, hop, serial)
         self._locals[flow.local] = id
-        self._by_serial[serial] = id
-        if carried.tapped:
-            self._start_draining()
+        if flow.tap:
+            self._start_tapping(id, carried)
         return id
 
     def _describe(self, flow: Flow, hop: layout.Hop, serial: int) -> bytes:
@@ -262,17 +260,13 @@ class EbpfPath:
         if carried.final is None:
             self._take_out(id, carried)
         del self._flows[id]
-        del self._by_serial[carried.serial]
         assert carried.final is not None
         return carried.final
 
     def _take_out(self, id: FlowId, carried: _Carried) -> None:
         carried.final = layout.unpack_sample(self._table.remove(carried.slot))
         del self._locals[carried.flow.local]
-        if carried.tapped:
-            self._drain()
-            carried.tapped = False
-            self._rest_from_draining()
+        self._stop_tapping(carried)
 
     def sample(self, id: FlowId) -> Sample:
         """See KernelPath."""
@@ -326,31 +320,35 @@ class EbpfPath:
             return
         self._table.change(carried.slot, self._describe(carried.flow, carried.hop, carried.serial))
         if tap:
-            carried.tapped = True
-            self._start_draining()
+            self._start_tapping(id, carried)
         else:
-            self._drain()
-            carried.tapped = False
-            self._rest_from_draining()
+            self._stop_tapping(carried)
 
     def _drain(self) -> None:
-        for copy in self._ring.read():
-            id = self._by_serial.get(copy.serial)
-            if id is None:
+        """Hand out what has been copied. A tap may come back here: the order stays."""
+        copies = self._copies
+        copies.extend(self._ring.read())
+        while copies:
+            serial, ns, datagram = copies.popleft()
+            tapped = self._tapped.get(serial)
+            if tapped is None:
                 continue
-            carried = self._flows[id]
-            if carried.tapped:
-                try:
-                    self._tap(id, copy.datagram, carried.flow.source, copy.ns)
-                except Exception:
-                    self._log.failure("a tapped datagram could not be handled")
+            try:
+                self._tap(tapped[0], datagram, tapped[1], ns)
+            except Exception:
+                self._log.failure("a tapped datagram could not be handled")
 
-    def _start_draining(self) -> None:
+    def _start_tapping(self, id: FlowId, carried: _Carried) -> None:
+        self._tapped[carried.serial] = id, carried.flow.source
         self._drain_call.start()
 
-    def _rest_from_draining(self) -> None:
-        if not any(it.tapped for it in self._flows.values()):
-            self._drain_call.stop()
+    def _stop_tapping(self, carried: _Carried) -> None:
+        """Copies made before reach the tap before this returns."""
+        if carried.serial in self._tapped:
+            self._drain()
+            self._tapped.pop(carried.serial, None)  # a tap may have done it
+            if not self._tapped:
+                self._drain_call.stop()
 
     # --- the network
 

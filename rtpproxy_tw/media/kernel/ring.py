@@ -8,8 +8,6 @@ record is preceded by its length, whose upper bits say "not finished yet" and "d
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
-from typing import NamedTuple
 
 from rtpproxy_tw.media.kernel import layout
 from rtpproxy_tw.media.kernel.bpf_syscall import Map
@@ -19,13 +17,8 @@ _DISCARDED = 1 << 30
 _HEADER = 8
 
 
-class Copy(NamedTuple):
-    """One tapped datagram."""
-
-    serial: int
-    """Of the flow."""
-    ns: int
-    datagram: bytes
+Copy = tuple[int, int, bytes]
+"""The serial number of the flow, when in ns, the datagram."""
 
 
 class Ring:
@@ -42,33 +35,33 @@ class Ring:
         self._reader = memoryview(self._mine).cast("Q")
         whole = memoryview(self._theirs)
         self._writer = whole[:page].cast("Q")
-        self._data = whole[page:]
-        self._lengths = self._data.cast("I")
+        self._lengths = whole[page:].cast("I")
         self._whole = whole
 
-    def read(self) -> Iterator[Copy]:
-        """What had been copied by now. May be begun again before it has ended."""
-        end = self._writer[0]
-        while (position := self._reader[0]) < end:
-            at = position & self._mask
-            length = self._lengths[at // 4]
+    def read(self) -> list[Copy]:
+        """What had been copied by now, oldest first. The kernel may write there again."""
+        copies = []
+        position, end, mask = self._reader[0], self._writer[0], self._mask
+        lengths, octets, unpack = self._lengths, self._theirs, layout.RECORD.unpack_from
+        while position < end:
+            at = position & mask
+            length = lengths[at >> 2]
             if length & _BUSY:
-                return
-            size = length & ~_DISCARDED
-            copy = None if length & _DISCARDED else self._copy(at + _HEADER)
-            # From here on the kernel may write there again.
-            self._reader[0] = position + _HEADER + (size + 7 & ~7)
-            if copy is not None:
-                yield copy
-
-    def _copy(self, at: int) -> Copy:
-        ns, serial, length = layout.RECORD.unpack_from(self._data, at)
-        start = at + layout.RECORD.size
-        return Copy(serial, ns, bytes(self._data[start : start + length]))
+                break
+            if length & _DISCARDED:
+                length ^= _DISCARDED
+            else:
+                start = mmap.PAGESIZE + at + _HEADER
+                ns, serial, size = unpack(octets, start)
+                start += layout.RECORD.size
+                copies.append((serial, ns, octets[start : start + size]))
+            position += _HEADER + (length + 7 & ~7)
+        self._reader[0] = position
+        return copies
 
     def close(self) -> None:
         """Unmap."""
-        for view in (self._reader, self._writer, self._lengths, self._data, self._whole):
+        for view in (self._reader, self._writer, self._lengths, self._whole):
             view.release()
         self._mine.close()
         self._theirs.close()

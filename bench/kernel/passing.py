@@ -1,0 +1,182 @@
+"""Calls through relays in namespaces: what a packet costs, how long it takes, how many get lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from bench.calls import Route
+from bench.kernel.figures import Bound, Figure
+from bench.kernel.network import HOSTS, NetLoad, Network, network
+from bench.kernel.relays import Original, OurKernel, Rtpengine, prepare, routes_through
+from bench.load import Outcome
+from bench.machine import Cpus
+from bench.plan import Progress
+from bench.relays import Relay
+
+PAYLOAD = 20
+"""Octets: G.729 of 20 ms."""
+
+LEARNING = 2.5
+"""Seconds of media before anything is measured; calls settle and go over to the kernel."""
+
+KERNEL, ORIGINAL, RTPENGINE, DIRECT = "kernel", "rtp.io", "rtpengine", "direct"
+
+COST = 0.9
+"""Microseconds a relayed packet may cost the machine."""
+
+TENTH = 0.1
+"""Of what it costs with the others."""
+
+DELAY = 3.0
+"""Microseconds that may be added to the median delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Through a relay, or straight."""
+
+    name: str
+    routes: Sequence[Route]
+    watch: dict[str, int]
+
+
+class Ways:
+    """All contestants, started, with their calls."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        net: Network,
+        cpus: Cpus,
+        niceness: int,
+        *,
+        calls: int,
+        names: Sequence[str],
+        progress: Progress,
+    ) -> None:
+        self.load = stack.enter_context(NetLoad(net))
+        self.ways = [Way(DIRECT, self.load.direct(calls), {})]
+        before = prepare(net.relay, cpus, niceness)
+        made: dict[str, Callable[[], Relay]] = {
+            KERNEL: partial(OurKernel, KERNEL, before, HOSTS[0]),
+            ORIGINAL: partial(Original, ORIGINAL, before, HOSTS[1]),
+            RTPENGINE: partial(Rtpengine, RTPENGINE, before, HOSTS[2], net.relay),
+        }
+        for name in names:
+            progress(f"{calls} calls through {name}")
+            relay = stack.enter_context(made[name]())
+            routes = routes_through(relay, self.load, calls)
+            self.ways.append(Way(name, routes, {"relay": relay.pid}))
+
+    def run(self, way: Way, rate: float, seconds: float) -> Outcome:
+        """One measurement."""
+        return self.load.run(
+            way.routes, rate=rate, seconds=seconds, payload=PAYLOAD, watch=way.watch
+        )
+
+    def learn(self, rate: float) -> None:
+        """Media until everything has settled."""
+        for way in self.ways:
+            self.run(way, rate, LEARNING)
+
+    def rounds(self, repeats: int, rate: float, seconds: float) -> dict[str, list[Outcome]]:
+        """Every way in turn, each as often the first as any other."""
+        outcomes: dict[str, list[Outcome]] = {way.name: [] for way in self.ways}
+        for repeat in range(repeats):
+            turn = repeat % len(self.ways)
+            for way in (*self.ways[turn:], *self.ways[:turn]):
+                outcomes[way.name].append(self.run(way, rate, seconds))
+        return outcomes
+
+
+def cost(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Figure]:
+    """What a relayed packet costs the machine, at 100 kpps and 1,000 calls."""
+    with network() as net, ExitStack() as stack:
+        names = [KERNEL, *_present()]
+        ways = Ways(stack, net, cpus, niceness, calls=1000, names=names, progress=progress)
+        ways.learn(100_000)
+        progress("cost at 100 kpps")
+        outcomes = ways.rounds(repeats, 100_000, 1.5)
+    zero = [each.cpu_per_packet() for each in outcomes[DIRECT]]
+    costs = {
+        name: [
+            (each.cpu_per_packet() - direct) * 1e6
+            for each, direct in zip(outcomes[name], zero, strict=True)
+        ]
+        for name in names
+    }
+    figures = [
+        Figure(
+            "cost per relayed packet, 1,000 calls at 100 kpps: kernel path",
+            "us",
+            costs[KERNEL],
+            Bound.AT_MOST,
+            COST,
+        )
+    ]
+    for name in names[1:]:
+        figures.append(Figure(f"  the same: {name}", "us", costs[name]))
+        ratios = [
+            mine / max(other, 1e-9) for mine, other in zip(costs[KERNEL], costs[name], strict=True)
+        ]
+        figures.append(
+            Figure(f"  kernel path : {name}", "", ratios, Bound.AT_MOST, TENTH, digits=3)
+        )
+    figures.append(Figure("  the direct path itself", "us", [each * 1e6 for each in zero]))
+    lost = [(each.offered - each.received) for each in outcomes[KERNEL]]
+    figures.append(Figure("  lost on the kernel path", "packets", lost, Bound.AT_MOST, 0, 0))
+    return figures
+
+
+def delay(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Figure]:
+    """What relaying adds to the median delay of 100 calls at their usual pace."""
+    with network() as net, ExitStack() as stack:
+        names = [KERNEL, *_present()]
+        ways = Ways(stack, net, cpus, niceness, calls=100, names=names, progress=progress)
+        ways.learn(10_000)
+        progress("delay of 100 calls")
+        outcomes = ways.rounds(repeats, 10_000, 2.0)
+    zero = [each.delay["p50"] * 1e6 for each in outcomes[DIRECT]]
+    figures = []
+    for name in names:
+        added = [
+            each.delay["p50"] * 1e6 - direct
+            for each, direct in zip(outcomes[name], zero, strict=True)
+        ]
+        bound = Bound.AT_MOST if name == KERNEL else None
+        figures.append(
+            Figure(f"added delay, median, 100 paced calls: {name}", "us", added, bound, DELAY, 1)
+        )
+    return figures
+
+
+def many(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Figure]:
+    """4,500 calls at once."""
+    with network() as net, ExitStack() as stack:
+        ways = Ways(stack, net, cpus, niceness, calls=4500, names=[KERNEL], progress=progress)
+        ways.learn(100_000)
+        time.sleep(0.5)
+        progress("4,500 calls at 100 kpps")
+        outcomes = ways.rounds(repeats, 100_000, 2.0)[KERNEL]
+    lost = [each.offered - each.received for each in outcomes]
+    others = [each.duplicates + each.reordered for each in outcomes]
+    name = "4,500 calls at 100 kpps"
+    return [
+        Figure(f"{name}: lost", "packets", [sum(lost)], Bound.AT_MOST, 0, 0),
+        Figure(f"{name}: twice or out of order", "packets", [sum(others)], Bound.AT_MOST, 0, 0),
+        Figure("  offered", "packets", [sum(each.offered for each in outcomes)], digits=0),
+        Figure(
+            "  time of the relay's process",
+            "us/packet",
+            [each.cpu_per_packet("relay") * 1e6 for each in outcomes],
+        ),
+    ]
+
+
+def _present() -> list[str]:
+    kinds: dict[str, type[Relay]] = {ORIGINAL: Original, RTPENGINE: Rtpengine}
+    return [name for name, kind in kinds.items() if kind.missing() is None]
