@@ -24,6 +24,7 @@ from rtpproxy_tw.media.carrier import choose
 from rtpproxy_tw.service import RelayService
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.supervision import Supervision, Supervisor, supervisor_of
+from rtpproxy_tw.tools.privileges import confine
 
 __all__ = ["Options", "RelayService", "build", "makeService"]
 
@@ -71,11 +72,15 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     monotonic(reactor)
+    confine(core_dumps=options.settings.core_dumps)
     for note in options.notes:
         RelayService.log.warn("{note}", note=note)
     supervisor = supervisor_of(os.environ, os.getpid())
     relay = build(options.settings, reactor, supervisor=supervisor)
     UnderTwistd(relay, reactor, supervisor).setServiceParent(relay)
+    # twistd changes the user after that, by which the kernel forgets the second half of it.
+    core_dumps = options.settings.core_dumps
+    reactor.callWhenRunning(lambda: confine(core_dumps=core_dumps))
     return relay
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import resource
 import signal
 import sys
@@ -155,33 +153,6 @@ def _limit_files(wanted: int | None) -> None:
     except (OSError, ValueError) as error:
         if wanted is not None:
             raise ConfigError(f"{spelled('nofile')} {wanted}: {error}") from error
-
-
-def drop_privileges(user: str | None, group: str | None) -> None:
-    """Become ``user`` and ``group`` for good; without a group, that of the user.
-
-    Does nothing to what is so already. Raises ConfigError.
-    """
-    if user is None and group is None:
-        return
-    try:
-        uid = gid = -1
-        if user is not None:
-            uid, gid = pwd.getpwnam(user)[2:4]
-        if group is not None:
-            gid = grp.getgrnam(group).gr_gid
-        if os.geteuid() == 0:
-            if user is not None:
-                os.initgroups(user, gid)
-            else:
-                os.setgroups([gid])
-        os.setgid(gid)
-        if uid != -1:
-            os.setuid(uid)
-    except (OSError, KeyError) as error:
-        raise ConfigError(
-            f"{spelled('user')} {user or ''}: cannot become this user: {error}"
-        ) from error
 
 
 def leave_terminal(*, redirect: bool) -> None:

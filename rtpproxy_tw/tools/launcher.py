@@ -34,12 +34,12 @@ from rtpproxy_tw.tools.daemon import (
     apply_limits,
     complain,
     daemonize,
-    drop_privileges,
     hold_standard_descriptors,
     leave_terminal,
 )
 from rtpproxy_tw.tools.logs import start_logging
 from rtpproxy_tw.tools.paths import PidFile
+from rtpproxy_tw.tools.privileges import confine, drop_privileges
 from rtpproxy_tw.tools.successor import Successor, successor_in
 from rtpproxy_tw.tools.upgrade import Upgrade, end_quietly, leave
 
@@ -199,7 +199,7 @@ class Process:
         settings = self._settings
         self._settled = True
         self._pid_file.write(self._predecessor)
-        drop_privileges(settings.user, settings.group)
+        drop_privileges(settings.user, settings.group, core_dumps=settings.core_dumps)
         if not settings.foreground:
             if settings.chdir:
                 os.chdir("/")
@@ -285,6 +285,7 @@ def launch(configured: Configured, build: Build | None = None) -> int:
     try:
         start_logging(settings)
         apply_limits(settings)
+        confine(core_dumps=settings.core_dumps)
         for note in notes:
             Process._log.warn("{note}", note=note)
         return run(settings, starter, build, successor)
