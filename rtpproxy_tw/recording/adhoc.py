@@ -14,6 +14,7 @@ offset  octets   content
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.recording.packed import packed
@@ -30,13 +31,11 @@ def header() -> bytes:
 
 def record(datagram: bytes, source: Address, when: float) -> bytes:
     """One datagram from ``source`` that arrived ``when`` (seconds since the epoch)."""
+    return _sender(source) + _ARRIVAL.pack(when, len(datagram)) + datagram
+
+
+@lru_cache(maxsize=4096)
+def _sender(source: Address) -> bytes:
+    """What all records of a sender begin with."""
     host, port = source
-    return b"".join(
-        (
-            _FAMILY.pack(family_of(host)),
-            _PORT.pack(port),
-            packed(host).ljust(16, b"\0"),
-            _ARRIVAL.pack(when, len(datagram)),
-            datagram,
-        )
-    )
+    return _FAMILY.pack(family_of(host)) + _PORT.pack(port) + packed(host).ljust(16, b"\0")
