@@ -24,6 +24,7 @@ PURE = {
     "quality",
     "views",
     "capacity",
+    "beneath",
     "snapshot",
 }
 """May not import Twisted at all, nor anything of ours that is not pure."""

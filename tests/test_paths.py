@@ -241,9 +241,11 @@ def test_pipes_and_directories_are_no_pid_files_and_stay(tmp_path: Path, named: 
         assert path.exists()
 
 
-def test_a_link_to_a_pid_file_is_followed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_pid_file_is_refused(tmp_path: Path) -> None:
     link, target = tmp_path / "link", tmp_path / "target"
+    target.write_text("precious\n")
     link.symlink_to(target)
     file = PidFile(str(link), named=True)
-    file.write()
-    assert target.read_text() == f"{os.getpid()}\n"
+    with pytest.raises(ConfigError, match="is not a regular file"):
+        file.write()
+    assert target.read_text() == "precious\n"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rtpproxy_tw
+from rtpproxy_tw.beneath import read_file, replace_file
 from rtpproxy_tw.recording.files import Event, Files, Finished, Tell
 from rtpproxy_tw.recording.helpers import Helpers, Work
 from rtpproxy_tw.recording.sinks import Place
@@ -129,12 +130,9 @@ class _Exported:
         """Put the names into the sidecar: who deletes the recording deletes these as well."""
         path = os.path.join(self._directory, files.sidecar)
         with suppress(OSError, ValueError):
-            with open(path, "rb") as file:
-                told = json.load(file)
+            told = json.loads(read_file(path))
             told["exports"] = list(made)
-            with open(f"{path}.new", "wb") as file:
-                file.write(to_json(told) + b"\n")
-            os.replace(f"{path}.new", path)
+            replace_file(path, to_json(told) + b"\n")
 
 
 def _wishes(files: Sequence[Files]) -> Iterator[_Wish]:

@@ -22,6 +22,7 @@ from hashlib import sha256
 from itertools import count
 from typing import Any
 
+from rtpproxy_tw.beneath import open_file, replace_file
 from rtpproxy_tw.recording.files import VERSION, Event
 from rtpproxy_tw.recording.readback import Reading
 from rtpproxy_tw.recording.sinks import Place
@@ -75,13 +76,17 @@ def _unfinished(place: Place) -> list[str]:
 def _set_aside(place: Place) -> list[str]:
     grows = place.spool or place.directory
     with os.scandir(grows) as entries:
-        return [each.path for each in entries if each.name.startswith(ASIDE) and each.is_dir()]
+        return [
+            each.path
+            for each in entries
+            if each.name.startswith(ASIDE) and each.is_dir(follow_symlinks=False)
+        ]
 
 
 def _is_written(path: str) -> bool:
     """Whether a living process writes it."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_file(path, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -137,15 +142,13 @@ class Finisher:
         }
         if marked:
             path = os.path.join(self.directory, marked[0] + SUFFIX)
-            with open(f"{path}.new", "wb") as file:
-                file.write(to_json(told) + b"\n")
-            os.replace(f"{path}.new", path)
+            replace_file(path, to_json(told) + b"\n")
         return {"event": f"recording.{told['state']}", **told}
 
     def _file(self, name: str) -> tuple[dict[str, Any], float]:
         """Cut off what is not whole; what it has then, and when its last packet came."""
         path = os.path.join(self.aside, name)
-        with open(path, "r+b") as file:
+        with os.fdopen(open_file(path, os.O_RDWR), "r+b") as file:
             octets = file.read()
             reading = Reading(octets)
             latest = max((packet.when for packet in reading), default=0.0)
@@ -177,7 +180,7 @@ class Finisher:
 def recover(place: Place) -> Iterator[Event]:
     """Finish all that was set aside. Raises OSError."""
     for aside in _set_aside(place):
-        fd = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from rtpproxy_tw.beneath import read_file
 from rtpproxy_tw.recording.sinks import Place
 
 SUFFIX = ".json"
@@ -101,8 +102,7 @@ def sorted_finished(directory: str) -> list[tuple[str, list[str]]]:
 def read_sidecar(path: str) -> dict[str, Any] | None:
     """What a sidecar says; None where it is none of ours or names files elsewhere."""
     try:
-        with open(path, "rb") as file:
-            told = json.loads(file.read(1 << 20))
+        told = json.loads(read_file(path, 1 << 20))
         names = [each["name"] for each in told["files"]]
         told.setdefault("exports", [])
         names += told["exports"]

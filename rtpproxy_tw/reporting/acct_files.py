@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from rtpproxy_tw.beneath import is_at, open_file
 from rtpproxy_tw.reporting.acct_record import COLUMNS, HEADER
 
 MODE = 0o644
@@ -30,8 +31,8 @@ SUFFIX = ".journal"
 _NAME = slice(COLUMNS.index("rtpp_pid"), COLUMNS.index("from_tag") + 1)
 """The columns by which a record is known."""
 
-_APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-_REWRITE = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT
+_REWRITE = os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 SLACK = 1000
 """Lines a journal may have beyond four for each session, before it is written anew."""
@@ -72,7 +73,8 @@ class CsvFile:
         for each in sorted(os.listdir(folder or os.curdir)):
             if not each.startswith(name) or each.endswith(SUFFIX):
                 continue
-            with suppress(OSError), open(os.path.join(folder, each), "rb") as file:
+            path = os.path.join(folder, each)
+            with suppress(OSError), os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
                 same = os.fstat(file.fileno()).st_ino == inode
                 if same or each == name:
                     file.seek(size if same else 0)
@@ -83,13 +85,12 @@ class CsvFile:
     def _locked(self) -> Iterator[int]:
         """A descriptor of the file that has the name while it is locked."""
         while True:
-            fd = os.open(self.path, _APPEND, MODE)
+            fd = open_file(self.path, _APPEND, MODE)
             try:
                 fcntl.lockf(fd, fcntl.LOCK_EX)
-                with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(fd), os.stat(self.path)):
-                        yield fd
-                        return
+                if is_at(fd, self.path):
+                    yield fd
+                    return
                 # Rotated while we waited for the lock.
             finally:
                 os.close(fd)
@@ -129,7 +130,7 @@ class Journal:
 
     def _rewrite(self) -> None:
         part = self._path + ".part"
-        fd = os.open(part, _REWRITE, MODE)
+        fd = open_file(part, _REWRITE, MODE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             inode, size = self._file.place()
@@ -160,7 +161,7 @@ def recover(file: CsvFile) -> int:
 
 
 def _recover(file: CsvFile, path: str) -> int:
-    with open(path, "rb") as journal:
+    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as journal:
         try:
             fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from twisted.logger import Logger
 
+from rtpproxy_tw.beneath import is_at, open_file
 from rtpproxy_tw.errors import ConfigError
 
 MOST_LINES = 20_000
@@ -109,7 +110,7 @@ class LineFile:
 
     def _write(self, octets: bytes) -> bool:
         try:
-            if self._file is None or not _is_at(self._file, self._path):
+            if self._file is None or not is_at(self._file.fileno(), self._path):
                 if self._file is not None:
                     self._file.close()
                 self._file = _opened(self._path)
@@ -134,12 +135,5 @@ class LineFile:
 
 
 def _opened(path: str) -> BinaryIO:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-    return os.fdopen(os.open(path, flags, 0o640), "wb", buffering=0)
-
-
-def _is_at(file: BinaryIO, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    return os.fdopen(open_file(path, flags, 0o640), "wb", buffering=0)

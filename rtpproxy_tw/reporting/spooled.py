@@ -9,6 +9,7 @@ import fcntl
 import os
 from contextlib import suppress
 
+from rtpproxy_tw.beneath import open_file, read_file
 from rtpproxy_tw.errors import ConfigError
 
 SUFFIX = ".json"
@@ -47,7 +48,7 @@ class SpoolDirectory:
         """Keep a record. Raises OSError; then nothing of it is there."""
         part = self._at(name, ".part")
         try:
-            with open(part, "xb") as file:
+            with os.fdopen(open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
                 file.write(record)
             os.rename(part, self._at(name))
         except OSError:
@@ -57,8 +58,7 @@ class SpoolDirectory:
 
     def read(self, name: str) -> bytes:
         """The record. Raises OSError."""
-        with open(self._at(name), "rb") as file:
-            return file.read()
+        return read_file(self._at(name))
 
     def remove(self, name: str) -> None:
         """It has been taken."""
@@ -82,7 +82,7 @@ def _claimed(path: str) -> tuple[str, int]:
     for number in range(1, MOST_INSTANCES + 1):
         folder = os.path.join(path, str(number))
         os.makedirs(folder, 0o700, exist_ok=True)
-        lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = open_file(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

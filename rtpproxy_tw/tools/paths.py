@@ -112,7 +112,8 @@ class PidFile:
         if self._path is None:
             return
         try:
-            if not stat.S_ISREG(os.stat(self._path).st_mode):
+            # A link is refused, too: root would write where whoever owns the directory wants.
+            if not stat.S_ISREG(os.lstat(self._path).st_mode):
                 self._refuse("is not a regular file")
         except FileNotFoundError:
             pass
@@ -130,7 +131,7 @@ class PidFile:
             return
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-            descriptor = os.open(self._path, flags, 0o644)
+            descriptor = os.open(self._path, flags | os.O_NOFOLLOW, 0o644)
         except OSError as error:
             self._refuse(str(error.strerror))
             return
