@@ -11,6 +11,7 @@ Both carry the Call-ID as correlation, so that Homer shows them with the call's 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
 from struct import Struct
 from typing import Any
@@ -36,6 +37,9 @@ MAX_CORRELATION = 512
 
 _HEAD = Struct("!4sH")
 _CHUNK = Struct("!HHH")
+_FIXED = Struct("!" + "HHHB" + "HHHH" * 2 + "HHHI" * 2 + "HHHB" + "HHHI")
+"""The chunks of fixed length in a row: vendor, type, length and content of each."""
+
 _UDP = 17
 _AF_INET, _AF_INET6 = 2, 10
 _FRACTION = 2**32
@@ -60,14 +64,16 @@ def packet(
     call_id = correlation.encode("utf-8", "surrogateescape")[:MAX_CORRELATION]
     body = b"".join(
         (
-            *_addresses(source[0], destination[0]),
-            _chunk(2, bytes((_UDP,))),
-            _chunk(7, source[1].to_bytes(2, "big")),
-            _chunk(8, destination[1].to_bytes(2, "big")),
-            _chunk(9, (seconds & 0xFFFFFFFF).to_bytes(4, "big")),
-            _chunk(10, fraction.to_bytes(4, "big")),
-            _chunk(11, bytes((kind,))),
-            _chunk(12, (capture_id & 0xFFFFFFFF).to_bytes(4, "big")),
+            _addresses(source[0], destination[0]),
+            _FIXED.pack(
+                *(0, 2, 7, _UDP),
+                *(0, 7, 8, source[1]),
+                *(0, 8, 8, destination[1]),
+                *(0, 9, 10, seconds & 0xFFFFFFFF),
+                *(0, 10, 10, fraction),
+                *(0, 11, 7, kind),
+                *(0, 12, 10, capture_id & 0xFFFFFFFF),
+            ),
             _chunk(17, call_id),
             _chunk(15, payload),
         )
@@ -80,13 +86,14 @@ def _chunk(kind: int, content: bytes) -> bytes:
     return _CHUNK.pack(0, kind, _CHUNK.size + len(content)) + content
 
 
-def _addresses(source: str, destination: str) -> tuple[bytes, bytes, bytes]:
+@lru_cache(maxsize=1024)
+def _addresses(source: str, destination: str) -> bytes:
     sender, receiver = ip_address(source), ip_address(destination)
     if isinstance(sender, IPv4Address):
         packed = receiver.packed if receiver.version == 4 else bytes(4)
-        return _chunk(1, bytes((_AF_INET,))), _chunk(3, sender.packed), _chunk(4, packed)
+        return _chunk(1, bytes((_AF_INET,))) + _chunk(3, sender.packed) + _chunk(4, packed)
     packed = receiver.packed if receiver.version == 6 else bytes(16)
-    return _chunk(1, bytes((_AF_INET6,))), _chunk(5, sender.packed), _chunk(6, packed)
+    return _chunk(1, bytes((_AF_INET6,))) + _chunk(5, sender.packed) + _chunk(6, packed)
 
 
 def rtcp_json(found: Packet) -> bytes | None:
@@ -195,5 +202,8 @@ def report_json(
     )
 
 
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
 def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    return _encode(value).encode()

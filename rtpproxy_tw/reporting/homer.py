@@ -17,12 +17,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtpproxy_tw.addresses import Address
-from rtpproxy_tw.interfaces import ISessionObserver, ITap
+from rtpproxy_tw.interfaces import IPatientTap, ISessionObserver
 from rtpproxy_tw.quality.report import report
-from rtpproxy_tw.quality.verdict import assess
+from rtpproxy_tw.quality.verdict import code_of
 from rtpproxy_tw.reporting import hep
 from rtpproxy_tw.rtcp import parse
-from rtpproxy_tw.session import Ending, Session, Stream
+from rtpproxy_tw.session import Ending, Leg, Session, Stream
 
 MOST_QUEUED = 1000
 """Datagrams: a second or so of a thousand calls."""
@@ -119,7 +119,7 @@ class Collector:
             self._log.warn("cannot report to {host}: {why}", host=self._host, why=why)
 
 
-@implementer(ITap)
+@implementer(IPatientTap)
 class RtcpTap:
     """Hands the RTCP of one stream on."""
 
@@ -131,6 +131,9 @@ class RtcpTap:
     def heard(self, stream: Stream, datagram: bytes, source: Address) -> None:
         """See ITap."""
         self._homer.rtcp(stream, datagram, source)
+
+    def missed(self, stream: Stream, count: int) -> None:
+        """See IPatientTap. A report more or less."""
 
 
 @implementer(ISessionObserver)
@@ -191,8 +194,7 @@ class Homer:
         if not session.complete:
             return
         now = self._now()
-        rows = zip(session.legs, report(session, now), assess(session, now), strict=True)
-        for leg, quality, verdict in rows:
+        for leg, quality in zip(session.legs, report(session, now), strict=True):
             source = leg.rtp.latch.source or leg.rtp.latch.remote
             if source is None:
                 continue
@@ -200,7 +202,7 @@ class Homer:
                 session.key.call_id,
                 leg.side.value,
                 quality,
-                verdict=verdict.code,
+                verdict=_verdict(leg, now, final=final),
                 source=source,
                 destination=_local(leg.rtp),
                 when=self._wall(),
@@ -220,6 +222,12 @@ class Homer:
                 correlation=stream.leg.session.key.call_id,
             )
         )
+
+
+def _verdict(leg: Leg, now: float, *, final: bool) -> str:
+    """The verdict on what the party sends; that of the last second will do, but at the end."""
+    monitor = leg.monitor
+    return monitor.code if monitor is not None and monitor.code and not final else code_of(leg, now)
 
 
 def _local(stream: Stream) -> Address:
