@@ -164,6 +164,7 @@ class Media:
     def __init__(self, around: Surroundings, carrier: Carrier) -> None:
         settings, reactor = around.settings, around.reactor
         self.notifier = Notifier(reactor=reactor, allowed=settings.notify)
+        self.arrival = carrier.arrival
         self.plane = make_plane(settings, reactor, around.totals, carrier.path)
         self.processing = Processing(self.notifier, around.totals, reactor.seconds)
         reader = ThreadReader(reactor)
@@ -189,7 +190,7 @@ class Storing:
             reserve=Reserve(settings.record_min_free << 20, Low(settings.record_low_space))
         )
         afterwards = Afterwards(settings, around.reactor)
-        stamps = SteadyWall(around.wall, around.reactor.seconds)
+        stamps = SteadyWall(around.wall, media.arrival)
         self.recorders = FileRecorders(
             directory=settings.record_dir,
             spool=settings.spool_dir,
@@ -214,7 +215,7 @@ class Telling:
 
     def __init__(self, around: Surroundings, media: Media) -> None:
         settings, reactor = around.settings, around.reactor
-        self.insight = Insight(settings, reactor, around.wall, around.totals)
+        self.insight = Insight(settings, reactor, around.wall, around.totals, media.arrival)
         self.sampler = Sampler(
             clock=reactor,
             is_local=lambda host: local_for(host) == host,

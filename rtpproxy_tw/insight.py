@@ -44,6 +44,7 @@ HOMER_EVERY = 0.2
 
 _Result = TypeVar("_Result")
 
+
 class Relay(Draining, Protocol):
     """The relay as a service."""
 
@@ -59,25 +60,32 @@ class Insight:
     """
 
     def __init__(
-        self, settings: Settings, reactor: Any, wall: Callable[[], float], totals: Totals
+        self,
+        settings: Settings,
+        reactor: Any,
+        wall: Callable[[], float],
+        totals: Totals,
+        arrival: Callable[[], float],
     ) -> None:
+        """``arrival`` gives monotonic seconds: when the packet that a tap hears has come."""
         self._settings = settings
         self._reactor = reactor
         self._wall = wall
         self._totals = totals
         self._metrics = Metrics(clock=reactor, totals=totals, version=version())
-        self._recent = Recent(reactor.seconds)
+        self.recent = Recent(reactor.seconds)
         self._feed = Feed(reactor, wall)
         self._rings = HeaderRings(
             seconds=settings.trace,
             now=reactor.seconds,
+            arrival=arrival,
             wall=wall,
             local_host=lambda host: local_for(host) or "0.0.0.0",
         )
         self.reload: Callable[[], list[str]] = list
         """Reads again what can be read again, and names it. Raises ConfigError."""
         self._services: list[IService] = []
-        self._observers: list[ISessionObserver] = [self._metrics, self._recent, self._feed]
+        self._observers: list[ISessionObserver] = [self._metrics, self.recent, self._feed]
         if settings.trace:
             self._observers.append(self._rings)
         self._add_records()
@@ -186,7 +194,7 @@ class Insight:
             draining=relay,
             tracing=self._rings,
             debugging=DEBUGGED,
-            recent=self._recent,
+            recent=self.recent,
             feed=self._feed,
             listening=lambda: relay.listening,
             reload=lambda: self.reload(),

@@ -104,7 +104,9 @@ class Sampler:
         """See ISessionObserver."""
         now = self._clock.seconds()
         for leg in session.legs:
-            self._ports.pop((_family(leg), leg.former_port), None)
+            place = _family(leg), leg.former_port
+            if self._ports.get(place) is leg:  # the port may have a new session already
+                del self._ports[place]
             if leg.monitor is None:
                 leg.monitor = Monitor()
             leg.monitor.finish(leg, now)

@@ -16,10 +16,14 @@ KEPT = 256
 
 @implementer(ISessionObserver)
 class Recent:
-    """Remembers ended sessions and when they ended; ``now`` gives monotonic seconds."""
+    """Remembers ended sessions and when they ended; ``now`` gives monotonic seconds.
+
+    ``catch_up`` is called before anybody looks: who asks for a call that has just ended gets it.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        self.catch_up: Callable[[], object] = lambda: None
         self._ended: deque[tuple[Session, float]] = deque(maxlen=KEPT)
 
     def created(self, session: Session) -> None:
@@ -36,4 +40,5 @@ class Recent:
 
     def of_call(self, call_id: str) -> list[tuple[Session, float]]:
         """The sessions of a call that are remembered, the last one first."""
+        self.catch_up()
         return [each for each in reversed(self._ended) if each[0].key.call_id == call_id]
