@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rtpproxy_tw.tools.ctl_client import Client, call_path, read_target
 from tests.e2e import loopback
 from tests.e2e.process import wait_until
 from tests.e2e.relay import Relay
@@ -153,17 +154,18 @@ def test_a_disk_that_stalls_costs_what_the_queue_cannot_hold_and_no_packet_of_th
     folder, program = tmp_path / "recordings", tmp_path / "relay.py"
     folder.mkdir()
     program.write_text(STALLING)
-    stalled = tmp_path / "relay.py.stalled"
+    stalled, http = tmp_path / "relay.py.stalled", tmp_path / "http"
     with Relay(
         HOST,
         tmp_path,
-        options=options(folder, told, "-a"),
+        options=options(folder, told, "-a", "--http", f"unix:{http}"),
         program=[sys.executable, str(program)],
     ) as relay:
         with Call(relay, "call") as call:
             call.talk(10)
             stalled.touch()
             call.talk(300)
+            asked = Client(read_target(str(http))).ask(call_path("call"))
             stalled.unlink()
             wait_until(
                 lambda: all(path.stat().st_size for path in folder.glob("*.rtp")), "it is written"
@@ -172,7 +174,11 @@ def test_a_disk_that_stalls_costs_what_the_queue_cannot_hold_and_no_packet_of_th
             call.end()
         finished = told.wait_for("recording.finished", 2)
         relay.assert_is_clean()
-        assert relay.printed().count("loses packets") >= 1
+        assert relay.printed().count("loses packets") == 2
+    (session,) = asked["sessions"]
+    for leg in session["legs"]:
+        assert leg["recording"]["lost"] > 200
+    assert [each["text"] for each in session["timeline"] if "loses packets" in each["text"]]
     for event in finished:
         assert event["lost"] > 200
         assert event["packets"] + event["lost"] == 320
