@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.application.service import IService
 
+from rtpproxy_tw.aftermath import Aftermath
 from rtpproxy_tw.collecting import Collecting
 from rtpproxy_tw.configuration.options import version
 from rtpproxy_tw.configuration.settings import Settings
@@ -87,10 +88,10 @@ def assemble(
         plane=media.plane,
         totals=totals,
         observers=(
-            telling.sampler,
             storing.recorders,
             media.players,
             *telling.observers,
+            telling.aftermath,
         ),
         ttl=settings.ttl,
         independent=settings.independent_ttl,
@@ -149,6 +150,7 @@ def assemble(
         Collecting(registry, reactor),
         IcmpListener(reactor, telling.sampler.unreachable),
         *telling.insight.services,
+        telling.aftermath,
         Sessions(registry),
         *control.sockets.services,
         *control.sockets.listeners,
@@ -226,8 +228,10 @@ class Telling:
         self.observers: tuple[ISessionObserver, ...] = (
             TimeoutObserver(media.notifier),
             *accounted,
-            *self.insight.observers,
         )
+        # The sampler first: it judges, and others tell of it.
+        self.aftermath = Aftermath((self.sampler, *self.insight.observers), reactor)
+        self.insight.recent.catch_up = self.aftermath.catch_up
         self.adopted: tuple[Callable[[Session], None], ...] = (
             *(accounting.created for accounting in accounted),
             *self.insight.adopted,

@@ -75,6 +75,16 @@ class ITap(Interface):
         """``datagram`` was accepted on ``stream`` from ``source``. Must not block or raise."""
 
 
+class IPatientTap(ITap):
+    """A tap that may hear packets some milliseconds after they were relayed, many at once.
+
+    Streams that only such taps listen to can be carried by a fast path.
+    """
+
+    def missed(stream: Stream, count: int) -> None:
+        """So many packets of ``stream`` were relayed of which there are no copies."""
+
+
 class IProcessor(Interface):
     """Stands between what a stream accepts and what is relayed of it."""
 

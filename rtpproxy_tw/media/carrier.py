@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.interfaces import IFastPath
+from rtpproxy_tw.media.arrival import Arrival
 from rtpproxy_tw.media.fastpath import NullFastPath, Offloader
 from rtpproxy_tw.media.kernel.path import KernelPath, Unavailable
 from rtpproxy_tw.statistics import Totals
@@ -18,10 +19,14 @@ _log = Logger()
 
 
 class Carrier(Service):
-    """The fast path of a relay: ``path`` is what the relay asks, stopped with the service."""
+    """The fast path of a relay: ``path`` is what the relay asks, stopped with the service.
 
-    def __init__(self, path: IFastPath, kernel: KernelPath | None = None) -> None:
+    ``arrival`` tells when packets came that taps hear.
+    """
+
+    def __init__(self, path: IFastPath, arrival: Arrival, kernel: KernelPath | None = None) -> None:
         self.path = path
+        self.arrival = arrival
         self._kernel = kernel
 
     def stopService(self) -> None:
@@ -39,8 +44,9 @@ def choose(
     Loading needs privileges that are given up later, so it is done here, at once. ``make`` gives
     the path to try. Raises ConfigError where ``ebpf`` is demanded and cannot be had.
     """
+    arrival = Arrival(reactor.seconds)
     if mode == "none":
-        return Carrier(NullFastPath())
+        return Carrier(NullFastPath(), arrival)
     kernel = (make or (lambda: _ebpf(reactor)))()
     try:
         kernel.start()
@@ -52,10 +58,10 @@ def choose(
             reason=error.reason,
             remedy=error.remedy,
         )
-        return Carrier(NullFastPath())
+        return Carrier(NullFastPath(), arrival)
     _log.info("settled streams go through the kernel (--fast-path none turns that off)")
-    offloader = Offloader(path=kernel, now=reactor.seconds, totals=totals, tos=tos)
-    return Carrier(offloader, kernel)
+    offloader = Offloader(path=kernel, now=reactor.seconds, totals=totals, tos=tos, arrival=arrival)
+    return Carrier(offloader, arrival, kernel)
 
 
 def _ebpf(reactor: Any) -> KernelPath:

@@ -21,7 +21,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from rtpproxy_tw.addresses import Address
-from rtpproxy_tw.interfaces import IFastPath
+from rtpproxy_tw.interfaces import IFastPath, IPatientTap
+from rtpproxy_tw.media.arrival import Arrival
 from rtpproxy_tw.media.kernel.path import Flow, FlowId, KernelPath, RtpState, Sample
 from rtpproxy_tw.quality.analyzer import Analyzer
 from rtpproxy_tw.session import Component, Session, Stream
@@ -76,6 +77,7 @@ class Carried:
     octets: int = 0
     refused: int = 0
     failed: int = 0
+    missed: int = 0
     analysed: int = 0
     """How many packets the path had carried when its RTP statistics were last taken."""
     glance: tuple[int, ...] = ()
@@ -84,18 +86,28 @@ class Carried:
 
 @implementer(IFastPath)
 class Offloader:
-    """Gives settled streams to ``path``. ``now`` is monotonic seconds, ``tos`` the default mark."""
+    """Gives settled streams to ``path``. ``now`` is monotonic seconds, ``tos`` the default mark.
+
+    ``arrival`` is told when the packets came that taps hear.
+    """
 
     _log = Logger()
     active = True
 
     def __init__(
-        self, *, path: KernelPath, now: Callable[[], float], totals: Totals, tos: int
+        self,
+        *,
+        path: KernelPath,
+        now: Callable[[], float],
+        totals: Totals,
+        tos: int,
+        arrival: Arrival | None = None,
     ) -> None:
         self._path = path
         self._now = now
         self._totals = totals
         self._tos = tos
+        self._arrival = Arrival(now) if arrival is None else arrival
         self._carried: dict[FlowId, Carried] = {}
         self._by_stream: dict[Stream, Carried] = {}
         self._catching_up = False
@@ -135,6 +147,7 @@ class Offloader:
 
     def recall(self, stream: Stream, now: float) -> None:
         """See IFastPath."""
+        self._path.drain()
         carried = self._by_stream.get(stream)
         if carried is None or not self._path.is_held(carried.flow):
             self._drop(stream, now + UNFIT)
@@ -162,7 +175,12 @@ class Offloader:
         return moved
 
     def _fit(self, stream: Stream) -> bool:
-        return stream.latch.settled and stream.latch.remote is not None and stream.plain
+        latch = stream.latch
+        if not latch.settled or latch.remote is None:
+            return False
+        if stream.feeds or stream.processor or stream.leg.session.outlet_of:
+            return False
+        return all(map(IPatientTap.providedBy, stream.taps))
 
     def _carry(self, stream: Stream) -> bool:
         peer = stream.peer
@@ -182,7 +200,7 @@ class Offloader:
                 rtp=rtp,
                 ordered=True,
                 # So rare that copies cost nothing; what the parties report is wanted here too.
-                tap=not rtp,
+                tap=not rtp or bool(stream.taps),
             ),
             _state(stream.analyzer) if rtp else None,
         )
@@ -222,9 +240,10 @@ class Offloader:
         stream.offloaded = False
         if carried is None:
             return
-        del self._carried[carried.flow]
         self._note(stream, "passes through the relay itself")
-        self._add(carried, self._path.remove(carried.flow))
+        final = self._path.remove(carried.flow)  # the last copies are heard meanwhile
+        del self._carried[carried.flow]
+        self._add(carried, final)
 
     def _withdrawn(self, flow: FlowId) -> None:
         carried = self._carried.get(flow)
@@ -233,11 +252,18 @@ class Offloader:
 
     def _copied(self, flow: FlowId, datagram: bytes, source: Address, when_ns: int) -> None:
         carried = self._carried.get(flow)
-        if carried is not None:
-            stream = carried.stream
-            stream.latest = datagram
-            if stream.component is Component.RTCP:
-                stream.keep_letter(when_ns * NANO, datagram)
+        if carried is None:
+            return
+        stream, arrival = carried.stream, self._arrival
+        stream.latest = datagram
+        if stream.component is Component.RTCP:
+            stream.keep_letter(when_ns * NANO, datagram)
+        arrival.of_copy = when_ns * NANO
+        try:
+            for tap in stream.taps:
+                tap.heard(stream, datagram, source)
+        finally:
+            arrival.of_copy = None
 
     def _note(self, stream: Stream, text: str) -> None:
         what = f"{stream.leg.side.value}: {stream.component.name} {text}"
@@ -249,6 +275,10 @@ class Offloader:
         stream.longest_gap = max(stream.longest_gap, sample.gap_ns * NANO)
         refused, carried.refused = sample.refused - carried.refused, sample.refused
         failed, carried.failed = sample.failed - carried.failed, sample.failed
+        missed, carried.missed = sample.tap_lost - carried.missed, sample.tap_lost
+        for tap in stream.taps if missed else ():
+            if IPatientTap.providedBy(tap):
+                tap.missed(stream, missed)
         stream.ignored += refused
         stream.dropped += failed
         totals.npkts_rcvd += refused

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from zope.interface import implementer
 
 from rtpproxy_tw.addresses import Address, LocalAddress
-from rtpproxy_tw.interfaces import ITap
+from rtpproxy_tw.interfaces import IPatientTap
 from rtpproxy_tw.recording import adhoc, pcap
 from rtpproxy_tw.recording.files import Heard
 from rtpproxy_tw.recording.sinks import Sink
 from rtpproxy_tw.session import Stream
 
 
-@implementer(ITap)
+@implementer(IPatientTap)
 class AdhocTap:
     """Records in the original's own format. ``wall`` gives seconds since the epoch."""
 
@@ -35,8 +35,13 @@ class AdhocTap:
             heard.look(datagram)
         self._sink.write(adhoc.record(datagram, source, self._wall()))
 
+    def missed(self, stream: Stream, count: int) -> None:
+        """See IPatientTap."""
+        for _ in range(count):
+            self._sink.miss()
 
-@implementer(ITap)
+
+@implementer(IPatientTap)
 class PcapTap:
     """Records in pcap format.
 
@@ -78,6 +83,11 @@ class PcapTap:
             receiver = self._ours(stream, sender[0])
         when, number = self._wall(), next(self._identify)
         self._sink.write(pcap.record(datagram, sender, receiver, when, number))
+
+    def missed(self, stream: Stream, count: int) -> None:
+        """See IPatientTap."""
+        for _ in range(count):
+            self._sink.miss()
 
     def _leaving(self, outlet: Stream) -> tuple[Address, Address]:
         """Whence and whither ``outlet`` sends; zeros for a party whose address is unknown."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from zope.interface import implementer
 
 from rtpproxy_tw.addresses import Address, LocalAddress
-from rtpproxy_tw.interfaces import ISessionObserver, ITap
+from rtpproxy_tw.interfaces import IPatientTap, ISessionObserver
 from rtpproxy_tw.recording import pcap
 from rtpproxy_tw.session import Ending, Session, Stream
 
@@ -92,7 +92,7 @@ class Ring:
                 yield when, self._places[place], source, octets[: min(length, KEPT_OCTETS)], length
 
 
-@implementer(ITap)
+@implementer(IPatientTap)
 class HeaderTap:
     """Puts the packets of one stream into its session's ring."""
 
@@ -112,6 +112,9 @@ class HeaderTap:
             self._number = self._ring.place(stream)
         self._ring.put(self._number, datagram, source, self._now())
 
+    def missed(self, stream: Stream, count: int) -> None:
+        """See IPatientTap. Nothing says that it has every packet."""
+
 
 @implementer(ISessionObserver)
 class HeaderRings:
@@ -119,7 +122,7 @@ class HeaderRings:
 
     ``now`` gives monotonic seconds, ``wall`` those since the epoch; ``local_host`` is the local
     address that routes to a remote host, for sockets bound to all addresses, and may raise
-    OSError.
+    OSError. ``arrival`` gives monotonic seconds too: when the packet came that a tap hears.
     """
 
     def __init__(
@@ -129,9 +132,11 @@ class HeaderRings:
         now: Callable[[], float],
         wall: Callable[[], float],
         local_host: Callable[[str], str],
+        arrival: Callable[[], float] | None = None,
     ) -> None:
         self.seconds = seconds
         self._now = now
+        self._arrival = now if arrival is None else arrival
         self._wall = wall
         self._local_host = local_host
         self._rings: dict[Session, Ring] = {}
@@ -144,7 +149,7 @@ class HeaderRings:
         ring = self._rings[session] = Ring(max(8, round(self.seconds * PACKETS_PER_SECOND)))
         for leg in session.legs:
             for stream in leg.streams:
-                tap = HeaderTap(ring, self._now)
+                tap = HeaderTap(ring, self._arrival)
                 stream.taps += (tap,)
                 stream.stranger = tap  # they may be what the trouble is about
 

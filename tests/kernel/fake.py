@@ -238,6 +238,10 @@ class FakePath:
             for id, it in self._flows.items()
         }
 
+    def drain(self) -> None:
+        """See KernelPath."""
+        self.hand_out_copies()
+
     def on_tap(self, callback: OnTap) -> None:
         """See KernelPath."""
         self._tap = callback

@@ -52,6 +52,7 @@ class Call:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
         self.parties = [self._socket() for _ in "ab"]
+        self.addresses = [party.getsockname() for party in self.parties]
         caller, callee = (party.getsockname()[1] for party in self.parties)
         self.to = [
             ("127.0.0.1", int(self.ask(f"L c 127.0.0.1 {callee} f t").split()[0]))

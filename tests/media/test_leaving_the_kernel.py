@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from zope.interface import implementer
 
+from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.commands import (
     CatchDigits,
+    Delete,
     MediaOptions,
     NotifyTarget,
     Number,
@@ -15,9 +20,12 @@ from rtpproxy_tw.commands import (
     StopPlay,
     Update,
 )
+from rtpproxy_tw.interfaces import IPatientTap, ITap
+from rtpproxy_tw.media.fastpath import Offloader
 from rtpproxy_tw.media.player import Players
 from rtpproxy_tw.media.prompt_files import PromptDirectories
 from rtpproxy_tw.media.prompts import Prompts
+from rtpproxy_tw.session import Stream
 from tests.contracts import rtp
 from tests.kernel.fake import Fate
 from tests.media.test_fastpath import CALLER, TO_CALLER_LEG, Carried, F
@@ -94,5 +102,77 @@ def test_a_watch_for_keys_keeps_a_call_out(bench: Carried) -> None:
     target = NotifyTarget("unix:/n", b"T")
     bench.do(Update("c", "f", "t", F, MediaOptions(), target, (watch,)))
     assert not bench.carried
+    bench.talk(RETRY)
+    assert not bench.carried
+
+
+@implementer(IPatientTap)
+class Listener:
+    """A tap that can wait. ``heard_at`` are times and datagrams."""
+
+    def __init__(self, arrival: Callable[[], float]) -> None:
+        self.heard_at: list[tuple[float, bytes]] = []
+        self.gone = 0
+        self._arrival = arrival
+
+    def heard(self, stream: Stream, datagram: bytes, source: Address) -> None:
+        """See ITap."""
+        self.heard_at.append((self._arrival(), datagram))
+
+    def missed(self, stream: Stream, count: int) -> None:
+        """See IPatientTap."""
+        self.gone += count
+
+
+@implementer(ITap)
+class Impatient:
+    """A tap that wants packets at once."""
+
+    def heard(self, stream: Stream, datagram: bytes, source: Address) -> None:
+        """See ITap."""
+
+
+def listened_to(bench: Carried) -> Listener:
+    """What the caller sends is listened to from now on."""
+    assert isinstance(bench.fast_path, Offloader)
+    made = Listener(bench.fast_path._arrival)
+    bench.registry.release(bench.session)
+    bench.session.caller.rtp.taps = (made,)
+    return made
+
+
+def test_who_can_wait_hears_a_carried_call_in_order_and_when_it_came(bench: Carried) -> None:
+    tap = listened_to(bench)
+    began, first = bench.clock.seconds(), bench.sequence
+    fates = bench.talk(10)
+    assert bench.carried
+    assert Fate.RELAYED in fates
+    bench.host.deliver(rtp(bench.sequence + 1, 1), CALLER, TO_CALLER_LEG)
+    assert [datagram for _, datagram in tap.heard_at] == [
+        rtp(first + number, 1) for number in range(1, 12)
+    ]
+    times = [0.02 * number for number in range(1, 11)] + [0.2]
+    assert [when - began for when, _ in tap.heard_at] == pytest.approx(times, abs=1e-6)
+
+
+def test_who_listens_to_a_carried_call_has_heard_all_when_it_ends(bench: Carried) -> None:
+    tap = listened_to(bench)
+    bench.talk(10)
+    bench.do(Delete("c", "f", "t"))
+    assert len(tap.heard_at) == 10
+
+
+def test_copies_that_could_not_be_made_are_told(bench: Carried) -> None:
+    tap = listened_to(bench)
+    bench.talk(10)
+    for it in bench.path._flows.values():
+        it.sample = replace(it.sample, tap_lost=3)
+    bench.do(Delete("c", "f", "t"))
+    assert tap.gone == 3
+
+
+def test_a_call_stays_out_for_who_cannot_wait(bench: Carried) -> None:
+    bench.registry.release(bench.session)
+    bench.session.caller.rtp.taps = (Impatient(),)
     bench.talk(RETRY)
     assert not bench.carried

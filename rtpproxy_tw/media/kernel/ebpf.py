@@ -162,7 +162,7 @@ class EbpfPath:
             self._live_on()
         else:
             self._table.serve_until(FOR_EVER)
-        self._drain_call = Repeated(self._reactor, TAP_POLL, self._drain)
+        self._drain_call = Repeated(self._reactor, TAP_POLL, self.drain)
         self._undo.append(self._drain_call.stop)
         self._undo.append(self._stop_resolving)
 
@@ -324,8 +324,10 @@ class EbpfPath:
         else:
             self._stop_tapping(carried)
 
-    def _drain(self) -> None:
-        """Hand out what has been copied. A tap may come back here: the order stays."""
+    def drain(self) -> None:
+        """See KernelPath. A tap may come back here: the order stays."""
+        if not self._tapped:
+            return
         copies = self._copies
         copies.extend(self._ring.read())
         while copies:
@@ -345,7 +347,7 @@ class EbpfPath:
     def _stop_tapping(self, carried: _Carried) -> None:
         """Copies made before reach the tap before this returns."""
         if carried.serial in self._tapped:
-            self._drain()
+            self.drain()
             self._tapped.pop(carried.serial, None)  # a tap may have done it
             if not self._tapped:
                 self._drain_call.stop()

@@ -198,6 +198,9 @@ class KernelPath(Protocol):
     def samples(self) -> Mapping[FlowId, Traffic]:
         """What every flow carried, cheaply enough to be asked every second."""
 
+    def drain(self) -> None:
+        """Hand out the copies that have been made by now."""
+
     def on_tap(self, callback: OnTap) -> None:
         """Whom to give the copies of tapped flows; one callback, before the first tap."""
 
