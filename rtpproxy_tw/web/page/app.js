@@ -27,7 +27,7 @@ const store = new Store();
 /** @type {import("./store.js").Wish} */
 const wish = { search: "", verdict: "", state: "", order: "verdict", reverse: false };
 let heard = false;
-let announced = 0;
+let announced = -Infinity;
 
 const overview = new Overview(() => {
   part("verdict", HTMLSelectElement).value = wish.verdict = "trouble";
