@@ -81,11 +81,21 @@ class Homer(Process):
 
 def _seen(words: list[str]) -> Seen:
     version, family, protocol, source, destination, *numbers, correlation, payload = words
-    made = [int(number) for number in numbers]
+    source_port, destination_port, seconds, micros, kind, capture_id = map(int, numbers)
     return Seen(
-        *(int(version), int(family), int(protocol), source, destination, *made),
-        bytes.fromhex(correlation),
-        json.loads(bytes.fromhex(payload)),
+        version=int(version),
+        family=int(family),
+        protocol=int(protocol),
+        source=source,
+        destination=destination,
+        source_port=source_port,
+        destination_port=destination_port,
+        seconds=seconds,
+        micros=micros,
+        kind=kind,
+        capture_id=capture_id,
+        correlation=bytes.fromhex(correlation),
+        payload=json.loads(bytes.fromhex(payload)),
     )
 
 
