@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from rtpproxy_tw.beneath import is_at, open_file, read_file, replace_file
-from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.recording.space import read_sidecar
 from rtpproxy_tw.reporting.acct_files import CsvFile
@@ -112,9 +111,3 @@ def test_spooled_records_and_sidecars_are_not_read_through_links(victim: Path) -
     link = victim.with_name("link")
     link.symlink_to(victim)
     assert read_sidecar(str(link)) is None
-
-
-def test_nothing_that_is_printed_of_the_settings_is_a_secret(victim: Path) -> None:
-    """Tokens and keys are in files of their own: settings only know where."""
-    names = {name for name in Settings.__dataclass_fields__ if "token" in name or "key" in name}
-    assert names == {"http_token_file", "tls_key"}

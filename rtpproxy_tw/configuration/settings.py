@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from rtpproxy_tw.addresses import LocalAddresses
 from rtpproxy_tw.configuration.switches import spelled
@@ -148,7 +149,8 @@ class Settings:
     record_export_mixed: bool = False
     record_command: tuple[str, ...] = ()
     """A program and its arguments."""
-    record_webhook: str | None = None
+    record_webhook: str | None = field(default=None, repr=False)
+    """May hold a password, as the next one may."""
     copy_allow: tuple[str, ...] = ()
     """Networks to which media may be copied; none: loopback and our own networks."""
     prompt_dirs: tuple[str, ...] = ()
@@ -160,7 +162,7 @@ class Settings:
     http_client_ca: str | None = None
     rtpengine_metrics: bool = False
     record_calls: str | None = None
-    webhook: str | None = None
+    webhook: str | None = field(default=None, repr=False)
     webhook_spool: str | None = None
     hep: tuple[str, int] | None = None
     """Host and port of the collector; the host may be a name."""
@@ -211,7 +213,7 @@ class Settings:
         if hook is not None and self.webhook_spool is None:
             name = "webhook" if self.webhook is not None else "record_webhook"
             raise ConfigError(
-                f"{spelled(name)} {hook}: needs {spelled('webhook_spool')} DIR, where"
+                f"{spelled(name)} {masked(hook)}: needs {spelled('webhook_spool')} DIR, where"
                 " records wait until they are taken"
             )
         if self.spool_dir is not None and self.record_dir is None:
@@ -219,6 +221,15 @@ class Settings:
                 f"{spelled('spool_dir')} {self.spool_dir}: a spool directory needs a recording"
                 f" directory, {spelled('record_dir')}"
             )
+
+
+def masked(url: str) -> str:
+    """``url`` as it can be shown: without a password, and without its query."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    who = "***@" if "@" in parts.netloc else ""
+    query = "?***" if parts.query else ""
+    return f"{parts.scheme}://{who}{host}{parts.path}{query}"
 
 
 def _check_bounds(name: str, value: int | None) -> None:

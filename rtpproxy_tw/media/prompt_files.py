@@ -13,7 +13,8 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class PromptDirectories:
-    """Opens files below ``directories``; without any, below the working directory of the moment.
+    """Opens files below ``directories``; without any, below the working directory of the moment,
+    unless that is the root of all files.
 
     A name may be relative, to any of them in their order, or absolute. Links are followed as long
     as they stay inside.
@@ -27,6 +28,10 @@ class PromptDirectories:
         why = "there is no such file"
         for directory in self._directories or (os.curdir,):
             base = os.path.realpath(directory)
+            if base == os.sep and not self._directories:
+                # Of a daemon that left its directory: all files would be prompts, logs and keys.
+                why = "nobody said where prompts are; start with --prompt-dir DIR"
+                continue
             try:
                 # What the name leads to is found out first, then opened without following a link,
                 # so that one put there meanwhile leads nowhere.

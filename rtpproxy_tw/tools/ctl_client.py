@@ -42,6 +42,10 @@ class Credentials(NamedTuple):
     key: str | None = None
     authority: str | None = None
 
+    def __repr__(self) -> str:
+        shown = self._replace(token=None if self.token is None else "***")
+        return f"Credentials{tuple(shown)}"
+
 
 class Target(NamedTuple):
     """Where the interface is: ``scheme`` is ``unix``, ``http`` or ``https``."""

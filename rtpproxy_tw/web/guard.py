@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -47,7 +47,7 @@ class Caller:
     origin: str | None = None
     site: str | None = None
     """``Sec-Fetch-Site``, which browsers send."""
-    authorization: bytes | None = None
+    authorization: bytes | None = field(default=None, repr=False)
 
 
 class Refusal(NamedTuple):

@@ -81,6 +81,16 @@ def test_without_prompt_directories_names_are_below_the_working_directory(
         directories.open("../secret.0")
 
 
+def test_the_root_of_all_files_is_no_prompt_directory_unless_it_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = str(folder / "inside/sub/x.0")
+    monkeypatch.chdir("/")
+    with pytest.raises(PromptRefused, match="start with --prompt-dir"):
+        PromptDirectories().open(name)
+    assert content(PromptDirectories(["/"]), name) == b"prompt"
+
+
 @pytest.mark.parametrize("kind", ["fifo", "folder", "socket", "device"])
 def test_only_regular_files_are_opened(folder: Path, kind: str) -> None:
     before = open_files()
