@@ -244,12 +244,16 @@ class Api:
         for session in self._found(call_id):
             self.registry.release(session)
             for leg in session.legs:
+                state = leg.recording
+                begins = state is None or state.paused or state.failed
                 try:
                     self.recorders.record(leg, None, single)
                 except RecordingRefused as refusal:
                     reasons.append(str(refusal))
                 else:
                     started += 1
+                    if begins:
+                        self.registry.note(leg, "recording", "recording begins, asked over HTTP")
         if not started:
             raise Refused(409, "not-recorded", shown(reasons[0]))
         self._log.info("call {call_id!r} is recorded, asked for over HTTP", call_id=call_id)
@@ -257,9 +261,12 @@ class Api:
 
     def stop_recording(self, call_id: str) -> View:
         """End its recordings. Raises Refused."""
-        stopped = sum(
-            self.recorders.stop(leg) for session in self._found(call_id) for leg in session.legs
-        )
+        stopped = 0
+        for session in self._found(call_id):
+            for leg in session.legs:
+                if self.recorders.stop(leg):
+                    stopped += 1
+                    self.registry.note(leg, "recording", "recording ends, asked over HTTP")
         self._log.info(
             "call {call_id!r} is not recorded any more, asked for over HTTP", call_id=call_id
         )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
+import select
+import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +155,12 @@ def test_a_call_is_shown_recorded_debugged_and_deleted(run: Program) -> None:
     assert "192.0.2.1:4000" in out
     assert run("record", "one")[1] == "2 parties are recorded\n"
     assert run("record", "one", "--stop")[1] == "2 recordings ended\n"
+    (told,) = run.json("show", "one")["sessions"]
+    assert [each["text"] for each in told["timeline"] if each["kind"] == "recording"] == [
+        f"{side}: recording {what}, asked over HTTP"
+        for what in ("begins", "ends")
+        for side in ("caller", "callee")
+    ]
     assert run("debug", "one")[1] == "the call is logged in detail\n"
     assert run("debug", "one", "--off")[1] == "the call is logged as usual\n"
     assert run.json("delete", "one")["deleted"] == 1
@@ -220,6 +234,79 @@ def test_top_prints_once_for_scripts(run: Program) -> None:
     assert status == 0
     assert "one" in out
     assert run.json("top")["count"] == 1
+
+
+class Terminal:
+    """What a person sees and types while ``rtpproxy-ctl top`` runs."""
+
+    def __init__(self, path: Path, *, rich: bool) -> None:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+        program = "" if rich else "sys.modules['rich.live'] = None;"
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-c"),
+                f"import sys; {program} from rtpproxy_tw.tools.ctl import main; sys.exit(main())",
+                *("--api", str(path), "top"),
+            ],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "160", "LINES": "40"},
+        )
+        os.close(theirs)
+        self._ours = ours
+        self.shown = b""
+
+    def see(self, wanted: bytes) -> None:
+        """Wait until something is shown."""
+        deadline = time.monotonic() + 20
+        while wanted not in self.shown:
+            assert time.monotonic() < deadline, self.shown
+            if select.select([self._ours], [], [], 0.1)[0]:
+                self.shown += os.read(self._ours, 65536)
+
+    def interrupt(self) -> int:
+        """Ctrl-C; the exit status, and what is shown last is taken in."""
+        self._process.send_signal(signal.SIGINT)
+        status = None
+        while status is None:
+            if select.select([self._ours], [], [], 0.1)[0]:
+                try:
+                    self.shown += os.read(self._ours, 65536)
+                except OSError:  # the other end is closed
+                    break
+            status = self._process.poll()
+        return self._process.wait(10)
+
+    def close(self) -> None:
+        """Whatever happened."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        os.close(self._ours)
+
+
+@pytest.mark.parametrize("rich", [True, False], ids=["rich", "plain"])
+def test_top_repaints_a_terminal_until_it_is_interrupted(run: Program, rich: bool) -> None:
+    if rich:
+        pytest.importorskip("rich")
+    run.served.call("one\x1b[2Jhost[red]", "a")
+    run.served.bench.clock.advance(30)
+    with closing(Terminal(run.path, rich=rich)) as terminal:
+        terminal.see(b"one\\x1b[2Jhost[red]")
+        terminal.see(b"never-arrived")
+        run.served.call("another")
+        terminal.see(b"another")
+        assert terminal.interrupt() == 130
+        assert b"Traceback" not in terminal.shown
+        # The call-id's own control characters have not reached the terminal.
+        assert b"\x1b[2Jhost" not in terminal.shown
+        if rich:
+            assert b"\x1b[?1049h" in terminal.shown  # the other screen, and back
+            assert b"\x1b[?1049l" in terminal.shown
+            assert re.search(rb"\x1b\[1;31m *never-arrived", terminal.shown)
 
 
 @pytest.mark.parametrize("call_id", [name for name in NASTY if len(name) < 1000])
