@@ -121,8 +121,10 @@ export class Row {
     });
     for (const side of [0, 1]) sample[1 + side] = this.rates[side];
     session.legs.forEach((leg, side) => {
-      sample[3 + side] = present(leg) ?? NaN;
-      sample[5 + side] = leg.jitter_ms ?? NaN;
+      // Of who is silent the last figures are no present ones.
+      const silent = this.rates[side] === 0;
+      sample[3 + side] = silent ? NaN : present(leg) ?? NaN;
+      sample[5 + side] = silent ? NaN : leg.jitter_ms ?? NaN;
       sample[7 + side] = losses[side][1] > 0 ? losses[side][0] / losses[side][1] : NaN;
     });
     this.past.push(sample);
