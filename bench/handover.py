@@ -1,0 +1,164 @@
+"""What a restart costs those who talk: ``python -m bench.handover``.
+
+Calls are relayed while the relay hands over to a new process of its own, several times in a row.
+Told are the packets that did not arrive, how long the old process stood still for it, the greatest
+delay of a packet, and whether the counters went on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from bench.calls import CallError
+from bench.load import Load, LoadError, Outcome
+from bench.machine import settled, share_out, usable_cpus
+from bench.media import sessions
+from bench.relays import Ours, RelayError
+
+PATIENCE = 60.0
+"""Seconds for one restart."""
+
+BETWEEN = 1.0
+"""Seconds from one restart to the next."""
+
+PACE = 50.0
+"""Packets a second of each call."""
+
+
+class Restarted(Ours):
+    """A relay whose process becomes another one."""
+
+    def __init__(self, name: str, prepare: Callable[[], None] | None = None) -> None:
+        super().__init__(name, prepare)
+        self.seconds: list[float] = []
+        """How long each restart took, from the signal on."""
+
+    def _start(self, stack):  # type: ignore[no-untyped-def]
+        self.pid_file = self.folder / "pid"
+        self.options = (*self.options, "-p", str(self.pid_file))
+        stack.callback(self._end_last)
+        return super()._start(stack)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves now."""
+        return int(self.pid_file.read_text())
+
+    def restart(self) -> None:
+        """Hand over to a new process. Raises RelayError."""
+        before, began = self.pid, time.monotonic()
+        os.kill(before, signal.SIGUSR2)
+        while self.pid == before:
+            if time.monotonic() - began > PATIENCE:
+                raise self._complaint("was not restarted")
+            time.sleep(0.005)
+        self.seconds.append(time.monotonic() - began)
+
+    def stood_still(self) -> list[float]:
+        """For how long neither process relayed, in seconds, of each restart."""
+        log = (self.folder / "log").read_text(errors="replace")
+        return [int(found) / 1000 for found in re.findall(r"that took (\d+) ms", log)]
+
+    def _end_last(self) -> None:
+        with suppress(OSError, ValueError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of one run."""
+
+    outcome: Outcome
+    restarts: tuple[float, ...]
+    still: tuple[float, ...]
+    counted: int
+    """What the last process says it has relayed, of all processes."""
+
+
+def run(calls: int, times: int, rate: float, packets: int) -> Told:
+    """Restart ``times`` while ``packets`` are sent through ``calls`` calls. Raises RelayError."""
+    with Load() as load, Restarted("handover") as relay:
+        routes = sessions(relay, load, calls, "handover")
+        seconds = max(packets / rate, times * (BETWEEN + 3.0))
+        failures: list[BaseException] = []
+
+        def restart() -> None:
+            try:
+                time.sleep(1.0)
+                for _ in range(times):
+                    relay.restart()
+                    time.sleep(BETWEEN)
+            except BaseException as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=restart)
+        thread.start()
+        outcome = load.run(routes, rate=rate, seconds=seconds, warm=0.5)
+        thread.join()
+        if failures:
+            raise failures[0]
+        told = relay.client.ask(b"G npkts_relayed").decode()
+        still = tuple(relay.stood_still())
+        return Told(outcome, tuple(relay.seconds), still, int(told.split("=")[-1].split()[-1]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as ``arguments`` say; 0 where no packet was lost."""
+    parser = argparse.ArgumentParser(prog="bench.handover", description=__doc__)
+    parser.add_argument("--calls", type=int, default=400)
+    parser.add_argument("--rate", type=float, help="packets a second; otherwise 50 for each call")
+    parser.add_argument("--packets", type=int, default=1_000_000, help="to be sent at least")
+    parser.add_argument("--times", type=int, default=10, help="restarts in a row")
+    parser.add_argument("--nice", type=int, default=-10)
+    asked = parser.parse_args(arguments)
+    rate = asked.rate or PACE * asked.calls
+    try:
+        with settled(share_out(usable_cpus()), asked.nice):
+            told = run(asked.calls, asked.times, rate, asked.packets)
+    except (RelayError, LoadError, CallError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    print(report(asked.calls, told))
+    return 0 if told.outcome.offered == told.outcome.received else 1
+
+
+def report(calls: int, told: Told) -> str:
+    """The figures, a line each."""
+    outcome = told.outcome
+    rows = [
+        ("calls", f"{calls}"),
+        ("packets a second", f"{outcome.offered_rate:,.0f}"),
+        ("packets sent", f"{outcome.offered:,}"),
+        ("lost", f"{outcome.offered - outcome.received:,}"),
+        ("of these by the sink, whose buffer was full", f"{outcome.sink_drops:,}"),
+        ("twice", f"{outcome.duplicates:,}"),
+        ("out of order", f"{outcome.reordered:,}"),
+        ("restarts", f"{len(told.restarts)}"),
+        ("from the signal to the new process", _spread(told.restarts, "s", 1)),
+        ("nobody relayed for", _spread(told.still, "ms", 1000)),
+        ("greatest delay of a packet", f"{1000 * max(outcome.delay.values()):.0f} ms"),
+        ("relayed, as counted", f"{told.counted:,}"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
+
+
+def _spread(values: Sequence[float], unit: str, scale: float) -> str:
+    found = sorted(scale * value for value in values)
+    if not found:
+        return "-"
+    middle = found[len(found) // 2]
+    return f"{middle:.3g} {unit} ({found[0]:.3g} to {found[-1]:.3g})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
