@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rtpproxy_tw.assembly import assemble
-from rtpproxy_tw.capacity import capacity
+from rtpproxy_tw.capacity import PER_CALL_DESCRIPTORS, Capacity, capacity
 from rtpproxy_tw.configuration.options import Options
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import spelled
@@ -35,17 +35,22 @@ def build(
     wall: Callable[[], float] = time.time,
     supervisor: Supervisor | None = None,
     heirlooms: Heirlooms | None = None,
+    confining: bool = False,
 ) -> RelayService:
     """Everything that ``settings`` ask for, wired to ``reactor`` and not yet started.
 
     ``wall`` gives seconds since the epoch, for stamps in recordings; ``supervisor`` is told how
-    the relay is; ``heirlooms`` are the listening sockets of a relay before us. Raises ConfigError.
+    the relay is; ``heirlooms`` are the listening sockets of a relay before us. With ``confining``
+    the calling thread gives up the capabilities that only the start has needed, so threads must
+    be started later. Raises ConfigError.
     """
     for name, path in (("record_dir", settings.record_dir), ("spool_dir", settings.spool_dir)):
         if path is not None and not os.path.isdir(path):
             raise ConfigError(f"{spelled(name)} {path}: is not a directory")
     totals = Totals()
-    carrier = choose(settings.fast_path, reactor, totals, settings.tos)
+    carrier = choose(settings.fast_path, reactor, totals, settings.tos, _flows(settings))
+    if confining and not settings.keep_capabilities:
+        carrier.confine()
     try:
         relay = assemble(settings, reactor, wall, totals, carrier, heirlooms)
     except BaseException:
@@ -76,7 +81,7 @@ def makeService(options: Options) -> IService:
     for note in options.notes:
         RelayService.log.warn("{note}", note=note)
     supervisor = supervisor_of(os.environ, os.getpid())
-    relay = build(options.settings, reactor, supervisor=supervisor)
+    relay = build(options.settings, reactor, supervisor=supervisor, confining=True)
     UnderTwistd(relay, reactor, supervisor).setServiceParent(relay)
     # twistd changes the user after that, by which the kernel forgets the second half of it.
     core_dumps = options.settings.core_dumps
@@ -120,11 +125,21 @@ class UnderTwistd(Service):
         self._reactor.callFromThread(self._relay.ignored_signal, signal.Signals(number).name)
 
 
-def _announce(settings: Settings) -> None:
-    log = Logger()
+def _capacity(settings: Settings, ranges: int = 1) -> Capacity:
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     pairs = (settings.max_port - settings.min_port) // 2 + 1
-    found = capacity(pairs, descriptors, settings.max_sessions)
+    return capacity(ranges * pairs, descriptors, settings.max_sessions)
+
+
+def _flows(settings: Settings) -> int:
+    """How many sockets there can be at once, each of which has a flow at best."""
+    families = {local.family for local in settings.addresses.all()}
+    return _capacity(settings, len(families)).calls * PER_CALL_DESCRIPTORS
+
+
+def _announce(settings: Settings) -> None:
+    log = Logger()
+    found = _capacity(settings)
     log.info("can carry {calls} calls at once, {why}", calls=found.calls, why=found.why)
     for local in settings.addresses.all():
         if local.wildcard and local.advertised is None:

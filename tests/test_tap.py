@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from twisted.python.failure import Failure
 from rtpproxy_tw.addresses import LocalAddress, LocalAddresses
 from rtpproxy_tw.configuration.settings import ControlAddress, Settings
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.tap import RelayService, build, monotonic
+from rtpproxy_tw.tap import RelayService, _flows, build, monotonic
 from tests.contracts import rtp
 
 pytestmark = pytest.mark.network
@@ -296,3 +297,12 @@ def test_a_recording_directory_that_is_none_is_refused_at_the_start(
     )
     with pytest.raises(ConfigError, match=f"{missing}: is not a directory"):
         build(settings, EPollReactor())
+
+
+def test_there_is_room_in_the_kernel_for_every_socket_there_can_be() -> None:
+    """Ports, descriptors or --max-sessions: whatever ends first."""
+    one, other = LocalAddress("127.0.0.1"), LocalAddress("::1")
+    few = Settings(control=(), addresses=LocalAddresses((one,)), min_port=40000, max_port=40098)
+    assert _flows(few) == 2 * 50
+    assert _flows(replace(few, addresses=LocalAddresses((one, other)))) == 2 * 2 * 50
+    assert _flows(replace(few, max_sessions=3)) == 4 * 3

@@ -142,6 +142,7 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         addresses=addresses,
         deny_private=chosen.flag("deny_private"),
         core_dumps=chosen.flag("core_dumps"),
+        keep_capabilities=chosen.flag("keep_capabilities"),
         min_port=min_port,
         max_port=max_port,
         sequential=chosen.flag("sequential"),

@@ -123,6 +123,7 @@ class Settings:
     """Whether clients of ``tls:`` sockets must have a certificate."""
     deny_private: bool = False
     core_dumps: bool = False
+    keep_capabilities: bool = False
     min_port: int = 35000
     max_port: int = 64998
     sequential: bool = False

@@ -151,6 +151,7 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("socket_mode", "w", _NUMBER, "MODE", "mode of UNIX control sockets, in decimal"),
         Switch("allow_root", "F", _NOTHING, "", "do not mind being root"),
         Switch("core_dumps", "", _NOTHING, "", "a crash may leave an image of the memory"),
+        Switch("keep_capabilities", "", _NOTHING, "", "do not give up what the kernel path needed"),
         Switch("nofile", "L", _NUMBER, "N", "limit of open files"),
         Switch("scheduler", "c", _TEXT, "fifo|rr", "real-time scheduling"),
         Switch("nice", "", _NUMBER, "N", "nice level, -20 to 20", original=True),

@@ -84,6 +84,7 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "socket_mode", settings.socket_mode
     yield "allow_root", settings.allow_root
     yield "core_dumps", settings.core_dumps
+    yield "keep_capabilities", settings.keep_capabilities
     yield "nofile", settings.nofile
     yield "scheduler", settings.scheduler
     yield "nice", settings.nice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
@@ -17,6 +18,9 @@ from rtpproxy_tw.statistics import Totals
 
 _log = Logger()
 
+FEWEST = 64
+"""Flows there is room for at least."""
+
 
 class Carrier(Service):
     """The fast path of a relay: ``path`` is what the relay asks, stopped with the service.
@@ -29,6 +33,11 @@ class Carrier(Service):
         self.arrival = arrival
         self._kernel = kernel
 
+    def confine(self) -> None:
+        """Let this thread give up, for good, what only loading has needed. Never raises."""
+        if self._kernel is not None:
+            self._kernel.confine()
+
     def stopService(self) -> None:
         """Carry nothing any more and leave nothing in the kernel."""
         super().stopService()
@@ -37,17 +46,23 @@ class Carrier(Service):
 
 
 def choose(
-    mode: str, reactor: Any, totals: Totals, tos: int, make: Callable[[], KernelPath] | None = None
+    mode: str,
+    reactor: Any,
+    totals: Totals,
+    tos: int,
+    flows: int,
+    make: Callable[[int], KernelPath] | None = None,
 ) -> Carrier:
     """The fast path that ``mode`` (``auto``, ``ebpf`` or ``none``) stands for on this host.
 
-    Loading needs privileges that are given up later, so it is done here, at once. ``make`` gives
-    the path to try. Raises ConfigError where ``ebpf`` is demanded and cannot be had.
+    Loading needs privileges that are given up later, so it is done here, at once. ``flows`` is how
+    many there can be; ``make`` gives the path to try, with room for so many. Raises ConfigError
+    where ``ebpf`` is demanded and cannot be had.
     """
     arrival = Arrival(reactor.seconds)
     if mode == "none":
         return Carrier(NullFastPath(), arrival)
-    kernel = (make or (lambda: _ebpf(reactor)))()
+    kernel = (make or partial(_ebpf, reactor))(max(FEWEST, flows))
     try:
         kernel.start()
     except Unavailable as error:
@@ -64,8 +79,8 @@ def choose(
     return Carrier(offloader, arrival, kernel)
 
 
-def _ebpf(reactor: Any) -> KernelPath:
+def _ebpf(reactor: Any, flows: int) -> KernelPath:
     # Imported only where it is wanted: ctypes and netlink cost start-up time and memory.
     from rtpproxy_tw.media.kernel.ebpf import EbpfPath
 
-    return EbpfPath(reactor)
+    return EbpfPath(reactor, capacity=flows)

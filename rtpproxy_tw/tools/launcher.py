@@ -310,7 +310,7 @@ def run(
 
         tap.monotonic(reactor)
         heirlooms = None if successor is None else successor.heirlooms()
-        build = partial(tap.build, supervisor=supervisor, heirlooms=heirlooms)
+        build = partial(tap.build, supervisor=supervisor, heirlooms=heirlooms, confining=True)
     relay = build(settings, reactor)
     predecessor = None
     if successor is not None:

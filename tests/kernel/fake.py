@@ -95,6 +95,7 @@ class FakePath:
         self.unavailable: Unavailable | None = None
         self.unreachable: set[str] = set()
         self.running = False
+        self.confined = False
         self._capacity = capacity
         self._budget = budget
         self._flows: dict[FlowId, Carried] = {}
@@ -169,6 +170,10 @@ class FakePath:
         if self.unavailable is not None:
             raise self.unavailable
         self.running = True
+
+    def confine(self) -> None:
+        """See KernelPath."""
+        self.confined = True
 
     def stop(self) -> None:
         """See KernelPath."""

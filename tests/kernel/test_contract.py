@@ -40,7 +40,7 @@ class FakeRig(Rig):
 class RealRig(Rig):
     """In a network namespace with one network; datagrams are handed to the program directly."""
 
-    def __init__(self) -> None:
+    def __init__(self, method: str) -> None:
         require_namespaces()
         self.namespace = Namespace(
             "contract",
@@ -51,7 +51,9 @@ class RealRig(Rig):
         )
         self.namespace.__enter__()
         self.pump = Pump()
-        self.real = EbpfPath(self.pump, capacity=CAPACITY, budget=BUDGET, ring_octets=1 << 16)
+        self.real = EbpfPath(
+            self.pump, capacity=CAPACITY, budget=BUDGET, ring_octets=1 << 16, method=method
+        )
         self.path: KernelPath = self.real
         try:
             self.path.start()
@@ -85,4 +87,12 @@ class TestFakePath(PathContract):
 @pytest.mark.kernel
 class TestEbpfPath(PathContract):
     def new_rig(self) -> Rig:
-        return RealRig()
+        return RealRig("auto")
+
+
+@pytest.mark.kernel
+class TestEbpfPathByFilters(PathContract):
+    """As before Linux 6.6."""
+
+    def new_rig(self) -> Rig:
+        return RealRig("clsact")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,11 +31,12 @@ PATIENCE = 10.0
 class Call:
     """A relay and a call through it, with both parties where they say they are."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, before: tuple[str, ...] = ()) -> None:
         self.path = str(folder / "control")
         self.log = (folder / "log").open("wb")
         self.relay = subprocess.Popen(
             [
+                *before,
                 *(sys.executable, "-m", "rtpproxy_tw.tools.launcher", "-f", "-F"),
                 *("-s", f"cunix:{self.path}", "-l", "127.0.0.1", "-m", "46400", "-M", "46420"),
                 *("-p", str(folder / "pid"), "--fast-path", "ebpf", *options),
@@ -157,6 +160,66 @@ def test_a_stranger_is_not_relayed_beside_a_carried_stream(call: Call) -> None:
         call.parties[1].recvfrom(2000)
     assert call.ask("Q c f t npkts_ina npkts_ino nrelayed") == f"{sent} {sent} {2 * sent}"
     assert call.ask("G npkts_discard") == "30"
+
+
+def held_by(pid: int) -> dict[str, int]:
+    """The capabilities of every thread of a process, by set and thread."""
+    return {
+        f"{line.split()[0]} {status.parent.name}": int(line.split()[1], 16)
+        for status in Path(f"/proc/{pid}/task").glob("*/status")
+        for line in status.read_text().splitlines()
+        if line.startswith(("CapInh", "CapPrm", "CapEff", "CapAmb"))
+    }
+
+
+NEEDED = 1 << capabilities.BPF | 1 << capabilities.NET_ADMIN
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may write to."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        yield Path(name)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv here (util-linux)")
+def test_an_ordinary_user_with_two_capabilities_has_it_and_keeps_none(open_folder: Path) -> None:
+    """As a unit of systemd with AmbientCapabilities; every thread has given them up."""
+    if os.geteuid():
+        pytest.skip("only root can become another user")
+    few = "-all,+bpf,+net_admin"
+    call = Call(
+        open_folder,
+        before=(
+            *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps", few),
+            *("--ambient-caps", few, "--bounding-set", few),
+        ),
+    )
+    try:
+        call.settle()
+        call.asleep(50)
+        assert Path(f"/proc/{call.relay.pid}").stat().st_uid == 65534
+        held = held_by(call.relay.pid)
+        assert held
+        assert not any(held.values()), held
+        call.ask("D c f t")
+    finally:
+        call.close()
+    assert "Traceback" not in (open_folder / "log").read_text()
+
+
+def test_capabilities_that_a_successor_will_need_are_kept_if_asked_for(tmp_path: Path) -> None:
+    """Otherwise even root gives up those that the kernel path took."""
+    for options, kept in (((), 0), (("--keep-capabilities",), NEEDED)):
+        call = Call(tmp_path, *options)
+        try:
+            in_force = [
+                mask for name, mask in held_by(call.relay.pid).items() if name.startswith("CapEff")
+            ]
+            assert {mask & NEEDED for mask in in_force} == {kept}
+        finally:
+            call.close()
 
 
 def test_carried_media_keeps_a_session_alive_and_its_silence_ends_it(tmp_path: Path) -> None:

@@ -311,25 +311,35 @@ def test_without_a_path_the_relay_says_why_and_goes_on() -> None:
     bench = Bench()
     path = FakePath()
     path.unavailable = Unavailable("No privileges.", "Give it CAP_BPF.")
-    made = choose("auto", bench.clock, Totals(), 0, make=lambda: path)
+    asked: list[int] = []
+
+    def make(flows: int) -> FakePath:
+        asked.append(flows)
+        return path
+
+    made = choose("auto", bench.clock, Totals(), 0, 8, make=make)
     assert isinstance(made.path, NullFastPath)
     with pytest.raises(ConfigError, match=r"No privileges\. Give it CAP_BPF\."):
-        choose("ebpf", bench.clock, Totals(), 0, make=lambda: path)
+        choose("ebpf", bench.clock, Totals(), 0, 8, make=make)
     path.unavailable = None
-    found = choose("auto", bench.clock, Totals(), 0, make=lambda: path)
+    found = choose("auto", bench.clock, Totals(), 0, 8, make=make)
     assert isinstance(found.path, Offloader)
     assert path.running
+    assert not path.confined
+    found.confine()
+    assert path.confined
     found.stopService()
     assert not path.running
+    assert asked == [64] * 3
 
 
 def test_none_means_that_nothing_is_tried() -> None:
     """--fast-path none."""
 
-    def make() -> FakePath:
+    def make(flows: int) -> FakePath:
         raise AssertionError("not to be tried")
 
-    assert isinstance(choose("none", Bench().clock, Totals(), 0, make=make).path, NullFastPath)
+    assert isinstance(choose("none", Bench().clock, Totals(), 0, 8, make=make).path, NullFastPath)
 
 
 def test_both_fast_paths_provide_the_interface() -> None:

@@ -18,9 +18,9 @@ from typing import Any
 from twisted.logger import Logger
 
 from rtpproxy_tw.addresses import Address, family_of
-from rtpproxy_tw.media.kernel import layout
+from rtpproxy_tw.media.kernel import capabilities, layout
 from rtpproxy_tw.media.kernel import rtnetlink as rt
-from rtpproxy_tw.media.kernel.attach import AUTO, CLSACT, Attachments
+from rtpproxy_tw.media.kernel.attach import AUTO, CLSACT, TCX, Attachments
 from rtpproxy_tw.media.kernel.ipsec import policies_in_force
 from rtpproxy_tw.media.kernel.path import (
     Flow,
@@ -39,8 +39,8 @@ from rtpproxy_tw.media.kernel.routing import NoWay, Routing
 from rtpproxy_tw.media.kernel.table import FOR_EVER, Full, Table
 from rtpproxy_tw.media.kernel.watch import Watcher
 
-CAPACITY = 32_768
-"""Flows. A relay needs no more than it has ports; each costs half a kilobyte of kernel memory."""
+CAPACITY = 1_024
+"""Flows, where nothing else is said; each costs half a kilobyte of kernel memory."""
 
 BUDGET = 100
 """Datagrams of strangers per flow and second that go up: twice what a usual stream has, so that a
@@ -182,6 +182,16 @@ class EbpfPath:
 
     def _live_on(self) -> None:
         self._table.serve_until(time.monotonic_ns() + PATIENCE_NS)
+
+    def confine(self) -> None:
+        """See KernelPath. Putting filters on devices, and taking them off, needs CAP_NET_ADMIN."""
+        which: tuple[int, ...] = (capabilities.BPF, capabilities.PERFMON, capabilities.SYS_ADMIN)
+        if self._attachments.method == TCX:
+            which += (capabilities.NET_ADMIN,)
+        try:
+            capabilities.give_up(*which)
+        except OSError as error:
+            self._log.warn("capabilities could not be given up: {error}", error=error)
 
     def stop(self) -> None:
         """See KernelPath."""

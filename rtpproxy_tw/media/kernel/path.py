@@ -163,6 +163,9 @@ class KernelPath(Protocol):
     def start(self) -> None:
         """Make ready to carry. Raises Unavailable, having undone what it did."""
 
+    def confine(self) -> None:
+        """Let the calling thread give up, for good, the capabilities that are needed no more."""
+
     def stop(self) -> None:
         """Carry nothing any more and leave nothing behind. Idempotent."""
 
