@@ -302,7 +302,12 @@ def test_a_recording_directory_that_is_none_is_refused_at_the_start(
 def test_there_is_room_in_the_kernel_for_every_socket_there_can_be() -> None:
     """Ports, descriptors or --max-sessions: whatever ends first."""
     one, other = LocalAddress("127.0.0.1"), LocalAddress("::1")
-    few = Settings(control=(), addresses=LocalAddresses((one,)), min_port=40000, max_port=40098)
+    few = Settings(
+        control=(ControlAddress("unix", "/control"),),
+        addresses=LocalAddresses((one,)),
+        min_port=40000,
+        max_port=40098,
+    )
     assert _flows(few) == 2 * 50
     assert _flows(replace(few, addresses=LocalAddresses((one, other)))) == 2 * 2 * 50
     assert _flows(replace(few, max_sessions=3)) == 4 * 3
