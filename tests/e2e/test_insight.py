@@ -21,6 +21,7 @@ from rtpproxy_tw.tools.control_client import control_of, read_url
 from rtpproxy_tw.tools.ctl_client import Client, Credentials, Refused, Unreachable, read_target
 from rtpproxy_tw.tools.demo_call import Call
 from tests.e2e.process import Process, wait_until
+from tests.reporting.test_metrics import complaints, value
 
 pytestmark = pytest.mark.network
 
@@ -112,6 +113,38 @@ def test_a_call_is_seen_live_and_afterwards_and_leaves_its_record(folder: Path) 
     assert record["call_id"] == call_id
     assert [leg["verdict"]["code"] for leg in record["legs"]]
     assert "Traceback" not in relay.printed()
+
+
+def test_metrics_of_a_real_relay_tell_of_recordings_and_paths_and_are_well_formed(
+    folder: Path,
+) -> None:
+    places = ("-r", str(folder / "recordings"), "-a")
+    (folder / "recordings").mkdir()
+    with Relay(folder, *places, "--rtpengine-metrics", "--fast-path=none").ready() as relay:
+        relay.call(1.5)
+
+        def metrics() -> str:
+            return relay.client.fetch("/metrics").decode()
+
+        wait_until(lambda: 'closed_total{result="finished"} 2' in metrics(), "they are finished")
+        wait_until(lambda: "relay_recording_free_bytes" in metrics(), "space has been looked at")
+        text = metrics()
+    assert not list(complaints(text))
+    assert value(text, "relay_recordings") == 0
+    assert value(text, "relay_recordings_started_total") == 2
+    assert value(text, "relay_recording_packets_total") > 100
+    assert value(text, "relay_recording_dropped_packets_total") == 0
+    assert value(text, "relay_recording_free_bytes") > 0
+    for reason in ("range", "taken", "descriptors", "address"):
+        assert value(text, "relay_port_alloc_failures_total", reason=reason) == 0
+    passed = {
+        direction: value(text, "relay_bytes_total", proto="rtp", dir=direction, path="user")
+        for direction in ("in", "out")
+    }
+    # What came before the other party's real address was known went nowhere.
+    nowhere = value(text, "relay_drops_total", reason="send_error")
+    assert passed["in"] - 172 * nowhere == passed["out"] > 100 * 172
+    assert value(text, "rtpengine_bytes_total", type="userspace") > passed["out"]
 
 
 def test_draining_refuses_calls_and_is_taken_back(folder: Path) -> None:

@@ -370,6 +370,69 @@ def fax() -> Scene:
     return scene
 
 
+def hold_that_only_the_sdp_tells() -> Scene:
+    """sendonly without the null address: for a relay the caller has stopped speaking."""
+    scene = healthy()
+    scene.caller.sends = False
+    scene.run(9)
+    return scene
+
+
+def back_from_hold() -> Scene:
+    """On hold for a while, and both speak again."""
+    scene = hold()
+    scene.session.callee.held = False
+    scene.caller.sends = scene.callee.sends = True
+    scene.run(9)
+    return scene
+
+
+def attended_transfer() -> Scene:
+    """The callee's place is taken by another host: new address, new SSRC, numbers from anywhere."""
+    scene = healthy()
+    scene.tell(scene.session.callee, STRANGER)
+    scene.callee.at, scene.callee.ssrc, scene.callee.number = STRANGER, 0xC0FFEE, 60000
+    scene.run(40)
+    return scene
+
+
+def blind_transfer_behind_a_gateway() -> Scene:
+    """The same place sends another stream, with a jump of its numbers."""
+    scene = healthy()
+    scene.callee.ssrc, scene.callee.number = 0xC0FFEE, scene.callee.number + 20_000
+    scene.run(5)
+    return scene
+
+
+def late_offer() -> Scene:
+    """An INVITE without SDP: the answer completes the session long after it was made."""
+    scene = Scene(complete=False)
+    scene.run(10)
+    scene.tell(scene.session.callee, CALLEE)
+    scene.complete()
+    scene.run(6)
+    return scene
+
+
+def glare() -> Scene:
+    """Both parties send a re-INVITE at the same time; each repeats what it had said."""
+    scene = healthy()
+    for _ in range(3):
+        scene.tell(scene.session.caller, CALLER)
+        scene.tell(scene.session.callee, CALLEE)
+    scene.run(5)
+    return scene
+
+
+def medium_back_after_port_0() -> Scene:
+    """A refused medium that a re-INVITE brings back."""
+    scene = refused_medium()
+    scene.tell(scene.session.callee, CALLEE)
+    scene.callee.sends = True
+    scene.run(5)
+    return scene
+
+
 def attacked() -> Scene:
     """Strangers spray the port of a healthy call."""
     scene = healthy()
@@ -421,6 +484,13 @@ TABLE: list[tuple[Callable[[], Scene], str, str]] = [
     (rejected_reinvite, "ok", "ok"),
     (repeated_reinvite, "ok", "ok"),
     (fax, "ok", "ok"),
+    (hold_that_only_the_sdp_tells, "one-way", "ok"),
+    (back_from_hold, "ok", "ok"),
+    (attended_transfer, "ok", "ok"),
+    (blind_transfer_behind_a_gateway, "ok", "ssrc-changed"),
+    (late_offer, "ok", "ok"),
+    (glare, "ok", "ok"),
+    (medium_back_after_port_0, "ok", "ok"),
     (attacked, "ok", "ok"),
 ]
 
