@@ -275,7 +275,7 @@ class Control:
             processing=media.processing,
             notifier=media.notifier,
             locals_=LocalChooser(settings.addresses, local_for),
-            latch=latch_factory(settings.latching),
+            latch=latch_factory(settings.latching, rebinding=settings.rebinding),
             setup_ttl=settings.setup_ttl,
             asymmetric=settings.asymmetric,
             destinations=destinations,

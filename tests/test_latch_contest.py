@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from tests.datagrams import rtp
+from tests.datagrams import DTLS, STUN, ZRTP, rtp
 from tests.latching import RTCP, RTP, V4, V6, Net, strict
 
 
@@ -30,6 +30,23 @@ def test_a_competitor_prolongs_the_choice_to_half_a_second(net: Net, component: 
     waited, lost = stage.converse((net.nat, 31022), (net.stranger, 9), packets=100)
     assert lost == 0
     assert 100 - waited in (29, 30)  # ready with the fifth, then 0.5 s
+
+
+@pytest.mark.parametrize("datagram", [STUN, DTLS, ZRTP], ids=["STUN", "DTLS", "ZRTP"])
+def test_a_stranger_who_only_shakes_hands_makes_nobody_wait(net: Net, datagram: bytes) -> None:
+    stage = strict(RTP, (net.private, 4000))
+    for number in range(5):
+        assert not stage.hear((net.stranger, 9), datagram)
+        assert stage.hear((net.nat, 31022)) is (number == 4)
+        stage.now += 0.02
+
+
+def test_a_spray_makes_nobody_wait(net: Net, component: int) -> None:
+    stage = strict(component, (net.private, 4000))
+    for number in range(5):
+        assert not stage.hear((net.stranger, 9 + number))
+        assert stage.hear((net.nat, 31022)) is (number == 4)
+        stage.now += 0.02
 
 
 def test_a_competitor_who_has_gone_does_not_prolong_it(net: Net, component: int) -> None:

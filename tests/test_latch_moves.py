@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from rtpproxy_tw.latch import LatchState, StrictLatch
+from rtpproxy_tw.latch import LatchState, StrictLatch, latch_factory
 from tests.datagrams import DTLS, FAX, SENDER_REPORT, STUN, rtp
 from tests.latching import RTCP, RTP, V4, V6, Net, Stage, asymmetric, strict
 
@@ -159,6 +159,16 @@ def test_a_stream_moves_at_most_once_in_five_seconds(net: Net) -> None:
     stage.now += 1.2
     assert stage.hear((net.stranger, 3), stage.media((net.public, 4000)))
     assert stage.latch.relatches == 2
+
+
+def test_without_rebinding_a_stream_never_moves_by_itself(net: Net) -> None:
+    latch = latch_factory("strict", rebinding=False)(RTP)
+    stage = Stage(latch, RTP, (net.public, 4000))
+    stage.talk((net.public, 4000), 700)
+    for silence in (1.1, 30.0):
+        stage.now += silence
+        assert not stage.hear((net.stranger, 9), stage.media((net.public, 4000)))
+    assert stage.hear((net.public, 4000))
 
 
 def test_two_senders_of_one_stream_in_turn_do_not_make_it_flap(net: Net) -> None:

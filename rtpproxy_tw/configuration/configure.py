@@ -167,6 +167,7 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         fast_path=chosen.word("fast_path", "auto"),
         media_plane=chosen.word("media_plane", "auto"),
         latching=chosen.word("latching", "strict"),
+        rebinding=not chosen.flag("no_rebinding"),
         asymmetric=chosen.flag("force_asymmetric") or not symmetric,
         overload_protection=chosen.flag("overload_prot"),
         modules=modules,

@@ -173,6 +173,7 @@ class Settings:
     fast_path: str = "auto"
     media_plane: str = "auto"
     latching: str = "strict"
+    rebinding: bool = True
     asymmetric: bool = False
     overload_protection: bool = False
     modules: tuple[str, ...] = ()

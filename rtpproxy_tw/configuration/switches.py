@@ -103,6 +103,7 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
             "force_asymmetric", "", _NOTHING, "", "parties are asymmetric by default", original=True
         ),
         Switch("latching", "", _TEXT, "POLICY", "whose source is believed: strict or rtpproxy"),
+        Switch("no_rebinding", "", _NOTHING, "", "strict: follow no stream without a command"),
         Switch("fast_path", "", _TEXT, "PATH", "relay in the kernel: auto, ebpf or none"),
         Switch("media_plane", "", _TEXT, "PLANE", "what reads media sockets: auto, epoll, plain"),
     ),

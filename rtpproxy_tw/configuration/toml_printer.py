@@ -53,6 +53,7 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "bridge_symmetric", addresses.bridging and not settings.asymmetric
     yield "force_asymmetric", settings.asymmetric and not addresses.bridging
     yield "latching", settings.latching
+    yield "no_rebinding", not settings.rebinding
     yield "fast_path", settings.fast_path
     yield "media_plane", settings.media_plane
     yield "ttl", settings.ttl

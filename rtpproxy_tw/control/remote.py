@@ -38,9 +38,12 @@ def numeric(word: bytes, family: int) -> str | None:
 def remote(host: bytes, port: bytes, family: int) -> Remote:
     """Where a party receives media. Raises CommandError 37.
 
-    Hosts where no single party can be reached (multicast, broadcast, and IPv4 in the guise of
-    IPv6, for which an IPv6 socket is of no use) are taken as unknown.
+    IPv4 written as IPv6 (``::ffff:192.0.2.1``) is IPv4. Hosts where no single party can be reached
+    (multicast, broadcast, and IPv4 where IPv6 is asked for, for which an IPv6 socket is of no use)
+    are taken as unknown.
     """
+    if family == socket.AF_INET:
+        host = _unmapped(host)
     if len(host) not in LENGTHS[family]:
         return Remote()
     number = integer(port)
@@ -55,3 +58,13 @@ def remote(host: bytes, port: bytes, family: int) -> Remote:
     if not is_peer(found) or found.startswith("::ffff:"):
         return Remote()
     return Remote((found, number))
+
+
+def _unmapped(host: bytes) -> bytes:
+    if host[:7].lower() != b"::ffff:" or len(host) > LENGTHS[socket.AF_INET6][-1]:
+        return host
+    try:
+        mapped = IPv6Address(host.decode("ascii")).ipv4_mapped
+    except ValueError:
+        return host
+    return host if mapped is None else str(mapped).encode()

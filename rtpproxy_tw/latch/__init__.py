@@ -7,6 +7,7 @@ whom the original believes. All is pure: time and datagrams are arguments, nothi
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.latch.base import Latch, LatchState
@@ -16,14 +17,15 @@ from rtpproxy_tw.latch.strict import StrictLatch
 __all__ = ["Latch", "LatchState", "RtpproxyLatch", "StrictLatch", "latch_factory"]
 
 
-def latch_factory(policy: str) -> Callable[[int], Latch]:
+def latch_factory(policy: str, *, rebinding: bool = True) -> Callable[[int], Latch]:
     """What makes the latches of a policy, ``strict`` or ``rtpproxy``, given 1 (RTP) or 2 (RTCP).
 
-    Raises ConfigError for any other text.
+    Without ``rebinding`` a strict latch never follows a stream to another source by itself. Raises
+    ConfigError for any other text.
     """
     match policy:
         case "strict":
-            return StrictLatch
+            return partial(StrictLatch, rebinding=rebinding)
         case "rtpproxy":
             return RtpproxyLatch
         case _:

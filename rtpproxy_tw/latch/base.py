@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from enum import Enum
 
 from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.latch.late import Stragglers
 
 
 class LatchState(Enum):
@@ -82,6 +83,12 @@ class Latch(ABC):
         """Judge one datagram: True when it comes from the believed party.
 
         Never raises, whatever the bytes.
+        """
+
+    def shun(self, stragglers: Stragglers) -> None:  # noqa: B027
+        """The port was another call's: what its parties still send is not this one's.
+
+        To be called before anything is heard. A policy need not care.
         """
 
     @abstractmethod

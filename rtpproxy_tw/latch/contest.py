@@ -8,6 +8,9 @@ from rtpproxy_tw.latch.candidates import Candidate, Candidates
 CONTEST = 0.5
 """Seconds: a rival heard so recently prolongs the choice to so long after the first was ready."""
 
+RIVAL = 2
+"""Packets that count, of a source that others have to wait for; a spray sends each port one."""
+
 STALE = 10.0
 """Seconds after which a decision that was due no longer counts for those who come later."""
 
@@ -52,9 +55,10 @@ class Contest:
     def chooses(self, candidate: Candidate, now: float) -> bool:
         """Whether ``candidate``, just heard, is to be believed, nobody being so yet.
 
-        At once if it is alone. Otherwise ``CONTEST`` seconds after the first one was ready: the
-        best score, then the most packets, then the first one heard. The former source need not
-        wait, and makes nobody wait who has a better score.
+        At once if it has no rival: a single packet makes none, nor do handshakes. Otherwise
+        ``CONTEST`` seconds after the first one was ready: the best score, then the most packets,
+        then the first one heard. The former source need not wait, and makes nobody wait who has a
+        better score.
         """
         if not candidate.eligible:
             return False
@@ -62,7 +66,9 @@ class Contest:
         rivals = [
             each
             for each in self.candidates.alive(now, CONTEST)
-            if each is not candidate and (each.source != self._former or self.score(each) >= score)
+            if each is not candidate
+            and each.spaced >= RIVAL
+            and (each.source != self._former or self.score(each) >= score)
         ]
         if not rivals or candidate.source == self._former:
             return True

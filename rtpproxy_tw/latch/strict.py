@@ -27,6 +27,7 @@ from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.latch.base import Latch
 from rtpproxy_tw.latch.candidates import Candidate
 from rtpproxy_tw.latch.contest import CONTEST, Contest
+from rtpproxy_tw.latch.late import Stragglers
 from rtpproxy_tw.latch.rank import Rank, is_possible, rank_of
 from rtpproxy_tw.latch.trail import SAMPLE_EVERY, Trail
 from rtpproxy_tw.rtp import peek
@@ -52,7 +53,7 @@ the changed address: the re-INVITE was rejected, or the party did not mean it.""
 
 
 class StrictLatch(Latch):
-    """``component`` is 1 for RTP, 2 for RTCP."""
+    """``component`` is 1 for RTP, 2 for RTCP; without ``rebinding`` only commands move a source."""
 
     __slots__ = (
         "_agreed",
@@ -63,16 +64,19 @@ class StrictLatch(Latch):
         "_former",
         "_held",
         "_kin",
+        "_late",
         "_open_until",
         "_rank",
+        "_rebinding",
         "_rtp",
         "_rtp_source",
         "_sample_at",
         "_trail",
+        "_waits",
         "_was_asymmetric",
     )
 
-    def __init__(self, component: int) -> None:
+    def __init__(self, component: int, *, rebinding: bool = True) -> None:
         super().__init__()
         self._rtp = component == 1
         self._rank = Rank.NEVER
@@ -99,6 +103,11 @@ class StrictLatch(Latch):
         """RTCP only: what RTP believes."""
         self._agreed = False
         """RTCP only: RTP believes that under the present address."""
+        self._rebinding = rebinding
+        self._waits = False
+        """Whether it would be ``settled``, were there no straggler at the very same source."""
+        self._late: Stragglers | None = None
+        """Parties of an earlier call on this port, for as long as they may still send."""
 
     # What commands and the other component tell.
 
@@ -135,6 +144,10 @@ class StrictLatch(Latch):
         else:
             self._retire(self.source, old, address, target)
 
+    def shun(self, stragglers: Stragglers) -> None:
+        """The port was another call's: what its parties still send is not this one's."""
+        self._late = stragglers
+
     def follow(self, rtp: Address, now: float) -> None:
         """RTCP is to agree with ``rtp`` in its host (one party has one address)."""
         moved = self._rtp_source not in (None, rtp)
@@ -161,7 +174,9 @@ class StrictLatch(Latch):
 
     def hear(self, source: Address, datagram: bytes, now: float) -> bool:
         """Judge one datagram: True when it comes from the believed party."""
-        if not self.settled:
+        if self._late is not None and self._is_late(self._late, source, datagram, now):
+            return False
+        if not self.settled and not self._waits:
             return self._judge(source, datagram, now)
         if source == self.source:
             self.last_heard = now
@@ -171,6 +186,14 @@ class StrictLatch(Latch):
         if self.asymmetric and self.signalled is not None:
             return self._same_host(source, self.signalled, now)
         return self._rebind(source, datagram, now)
+
+    def _is_late(self, late: Stragglers, source: Address, datagram: bytes, now: float) -> bool:
+        if not late.are_past(now):
+            return late.sent(source, datagram, self.signalled)
+        self._late = None
+        self.settled |= self._waits
+        self._waits = False
+        return False
 
     def _judge(self, source: Address, datagram: bytes, now: float) -> bool:
         if self.asymmetric and self.signalled is not None:
@@ -228,7 +251,7 @@ class StrictLatch(Latch):
             self._sample(datagram, now)
         if self._rank is Rank.NEVER:
             self._persist(source, datagram, now)
-        elif not self.settled:
+        elif not self.settled and not self._waits:
             self._confirmed |= self._confirms(source, datagram, now)
         return True
 
@@ -264,7 +287,12 @@ class StrictLatch(Latch):
     def _rebind(self, source: Address, datagram: bytes, now: float) -> bool:
         """Whether a NAT, or a change of network, gave the believed stream a new address."""
         trail = self._trail
-        if trail is None or now - self.last_heard < REBIND_SILENCE or now < self._held:
+        if (
+            trail is None
+            or not self._rebinding
+            or now - self.last_heard < REBIND_SILENCE
+            or now < self._held
+        ):
             return False
         header = peek(datagram)
         if header is None or not trail.continues(header, now):
@@ -340,7 +368,9 @@ class StrictLatch(Latch):
             self._settle()
 
     def _settle(self) -> None:
-        self.settled = True
+        # Whoever takes over a settled stream looks at sources alone.
+        self._waits = self._late is not None and self._late.are_at(self.source)
+        self.settled = not self._waits
         self._contest = self._former = self._kin = None
 
     def _retire(
@@ -358,13 +388,13 @@ class StrictLatch(Latch):
         self._former = source
         self._kin = None
         self._rank = Rank.NEVER
-        self._confirmed = self.settled = False
+        self._confirmed = self._waits = self.settled = False
 
     def _forget(self) -> None:
         """Nobody is believed any more."""
         self.source = self._former = self._kin = self._trail = None
         self._rank = Rank.NEVER
-        self._confirmed = self.settled = False
+        self._confirmed = self._waits = self.settled = False
 
     def _sample(self, datagram: bytes, now: float) -> None:
         self._sample_at = now + SAMPLE_EVERY

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.logger import Logger
+
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.media.fastpath import NullFastPath
@@ -23,6 +25,8 @@ class Relay:
     is logged per packet.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         now: Callable[[], float],
@@ -31,7 +35,7 @@ class Relay:
         fast_path: IFastPath | None = None,
         send_twice: bool = False,
     ) -> None:
-        self._now = now
+        self.now = self._now = now
         self._totals = totals
         self._fast_path: IFastPath = NullFastPath() if fast_path is None else fast_path
         self._send_twice = send_twice
@@ -66,7 +70,8 @@ class Relay:
                 stream.stranger.heard(stream, datagram, source)
             return
         if latch.source is not believed:
-            _note_source(stream, believed, now)
+            if _note_source(stream, believed, now):
+                self._tell(stream)
             self._fast_path.release(session)
             if stream.component is Component.RTP:
                 leg.rtcp.latch.follow(latch.source or source, now)
@@ -103,6 +108,23 @@ class Relay:
         if self._offloading and stream.latch.settled and now >= stream.offload_after:
             self._fast_path.consider(stream, now)
 
+    def _tell(self, stream: Stream) -> None:
+        """Log that another source is believed; seldom where it happens again and again."""
+        times, source = stream.latch.relatches, stream.latch.source
+        if source is None or (times > 3 and times % 100):
+            return
+        self._log.info(
+            "session {call_id!r} {from_tag!r}: {component} of the {side} is now from {host}"
+            " port {port} (change {times})",
+            call_id=stream.leg.session.key.call_id,
+            from_tag=stream.leg.session.key.from_tag,
+            component=stream.component.name,
+            side=stream.leg.side.value,
+            host=source[0],
+            port=source[1],
+            times=times,
+        )
+
     def _count(self, stream: Stream, datagram: bytes, now: float) -> None:
         if stream.accepted:
             gap = now - stream.last_heard
@@ -133,11 +155,15 @@ class Relay:
         return sent
 
 
-def _note_source(stream: Stream, before: Address | None, now: float) -> None:
-    """For whoever asks later: ``stream`` believes another source than ``before``."""
+def _note_source(stream: Stream, before: Address | None, now: float) -> bool:
+    """For whoever asks later: ``stream`` believes another source than ``before``.
+
+    True where that took the place of one.
+    """
     source = stream.latch.source
     if source is None or source == before:
-        return
+        return False
     kind = "relatch" if stream.accepted else "latch"
     what = f"{stream.leg.side.value}: {stream.component.name} is from {source[0]} port {source[1]}"
     stream.leg.session.timeline.add(now, kind, what)
+    return before is not None

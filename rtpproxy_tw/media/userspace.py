@@ -16,6 +16,7 @@ from rtpproxy_tw.interfaces import IFastPath, IMediaPlane
 from rtpproxy_tw.media.fastpath import NullFastPath
 from rtpproxy_tw.media.outlets import Deaf, Outlet
 from rtpproxy_tw.media.ports import Elsewhere, PortPool
+from rtpproxy_tw.media.quarantine import Quarantine
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.udpport import OUT_OF_DESCRIPTORS, PORT_TAKEN
 from rtpproxy_tw.session import Leg, Session, Stream
@@ -98,6 +99,7 @@ class UserspacePlane:
         self._pools = pools
         self._relay = relay
         self._tos = tos
+        self._quarantine = Quarantine()
         self._open: dict[Leg, tuple[Source, int, tuple[Port, Port]]] = {}
         self._places: dict[Leg, Address] = {}
         self._served: set[Address] = set()
@@ -116,6 +118,7 @@ class UserspacePlane:
         self._served.add((local.host, number))
         leg.local, leg.port = local, number
         leg.rtp.sender, leg.rtcp.sender = ports
+        self._quarantine.enters(leg, self._relay.now())
 
     def adopt(self, sockets: Mapping[Leg, tuple[socket.socket, socket.socket]]) -> None:
         """Serve legs whose sockets for RTP and RTCP somebody else has opened, and are ours now.
@@ -164,6 +167,7 @@ class UserspacePlane:
         if opened is None:
             return
         self._fast_path.release(leg.session)
+        self._quarantine.leaves(leg, self._relay.now())
         pool, number, ports = opened
         self._served.discard(self._places.pop(leg, ("", 0)))
         leg.port = 0

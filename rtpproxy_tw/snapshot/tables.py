@@ -11,6 +11,8 @@ from typing import Any
 from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.latch.candidates import MOST_CANDIDATES, Candidate, Candidates
 from rtpproxy_tw.latch.contest import Contest
+from rtpproxy_tw.latch.late import MOST as MOST_STRAGGLERS
+from rtpproxy_tw.latch.late import Straggler, Stragglers
 from rtpproxy_tw.latch.rank import Rank
 from rtpproxy_tw.latch.trail import Trail
 from rtpproxy_tw.quality.analyzer import Analyzer
@@ -282,6 +284,13 @@ _EVERY_LATCH: dict[str, Kind] = {
     "last_heard": TIME,
 }
 
+STRAGGLER = row(ADDRESS, either(SSRC), into=lambda found: Straggler(*found))
+
+STRAGGLERS = Shape(
+    lambda: Stragglers((), 0.0),
+    {"_all": listed(STRAGGLER, MOST_STRAGGLERS, tuple), "_until": TIME},
+)
+
 STRICT_LATCH = {
     **_EVERY_LATCH,
     "asymmetric": FLAG,
@@ -299,6 +308,9 @@ STRICT_LATCH = {
     "_sample_at": TIME,
     "_rtp_source": either(ADDRESS),
     "_agreed": FLAG,
+    "_rebinding": FLAG,
+    "_waits": FLAG,
+    "_late": either(STRAGGLERS.kind),
 }
 
 ORIGINAL_LATCH = {

@@ -118,6 +118,8 @@ def test_no_options_give_the_originals_defaults() -> None:
         ("--fast_path=none", "fast_path", "none"),
         ("--media-plane plain", "media_plane", "plain"),
         ("--latching rtpproxy", "latching", "rtpproxy"),
+        ("", "rebinding", True),
+        ("--no-rebinding", "rebinding", False),
         ("", "asymmetric", False),
         ("--force_asymmetric", "asymmetric", True),
         ("-l 10.0.0.1/10.0.0.2", "asymmetric", True),

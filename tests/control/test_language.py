@@ -224,6 +224,11 @@ def test_the_modifier_6_may_be_given_for_every_medium(letters: str) -> None:
         ("very.long.host.name", "abc", Remote()),
         ("255.255.255.255", "5000", Remote()),
         ("224.0.0.1", "5000", Remote()),
+        ("::ffff:192.0.2.1", "5000", Remote(("192.0.2.1", 5000))),
+        ("::FFFF:c000:201", "5000", Remote(("192.0.2.1", 5000))),
+        ("::ffff:0.0.0.0", "5000", Remote(hold=True)),
+        ("::ffff:224.0.0.1", "5000", Remote()),
+        ("::ffff:nonsense.at.all", "5000", Remote()),
     ],
 )
 def test_remote_addresses_mean(host: str, port: str, remote: Remote) -> None:

@@ -16,6 +16,7 @@ from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.latch import RtpproxyLatch, StrictLatch
 from rtpproxy_tw.latch.candidates import Candidate, Candidates
 from rtpproxy_tw.latch.contest import Contest
+from rtpproxy_tw.latch.late import Stragglers
 from rtpproxy_tw.latch.trail import Trail
 from rtpproxy_tw.quality.analyzer import Analyzer
 from rtpproxy_tw.quality.bursts import Bursts
@@ -42,6 +43,7 @@ WRITTEN: list[tuple[type, Shape]] = [
     (Contest, tables.CONTEST),
     (Candidates, tables.CANDIDATES),
     (Candidate, tables.CANDIDATE),
+    (Stragglers, tables.STRAGGLERS),
     (Trail, tables.TRAIL),
     (Analyzer, tables.ANALYZER),
     (Jitter, tables.JITTER),
