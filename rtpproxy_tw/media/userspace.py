@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from twisted.internet.protocol import DatagramProtocol
@@ -124,22 +124,18 @@ class UserspacePlane:
         """Serve legs whose sockets for RTP and RTCP somebody else has opened, and are ours now.
 
         They are bound to ``leg.port`` of ``leg.local`` and the next one. Raises OSError; the
-        sockets that were not yet taken are then closed.
+        sockets that were not yet taken are then closed. To be followed by :meth:`claim`.
         """
         wrap, left = self._wrap, dict(sockets)
         assert wrap is not None, "this plane adopts nothing"
-        claimed = self._claim([leg for leg in sockets if leg.local is not None])
         try:
             for leg, (rtp, rtcp) in sockets.items():
-                family = 0 if leg.local is None else leg.local.family
-                ours = leg.port in claimed.get(family, ())
-                source = self._pools[family] if ours else Elsewhere()
                 del left[leg]
                 ports = (
                     wrap(StreamProtocol(leg.rtp, self._relay), rtp),
                     wrap(StreamProtocol(leg.rtcp, self._relay), rtcp),
                 )
-                self._open[leg] = source, leg.port, ports
+                self._open[leg] = Elsewhere(), leg.port, ports
                 if leg.local is not None:
                     self._places[leg] = leg.local.host, leg.port
                     self._served.add((leg.local.host, leg.port))
@@ -149,12 +145,17 @@ class UserspacePlane:
                 for each in pair:
                     each.close()
 
-    def _claim(self, legs: Iterable[Leg]) -> dict[int, Set[int]]:
-        wanted: dict[int, set[int]] = {}
-        for leg in legs:
-            if leg.local is not None:
-                wanted.setdefault(leg.local.family, set()).add(leg.port)
-        return {family: self._pools[family].claim(ports) for family, ports in wanted.items()}
+    def claim(self) -> None:
+        """All is adopted: what is in our range of ports is to go back there one day."""
+        for family, pool in self._pools.items():
+            legs = {
+                leg.port: leg
+                for leg, opened in self._open.items()
+                if isinstance(opened[0], Elsewhere) and leg.local and leg.local.family == family
+            }
+            for port in pool.claim(legs.keys()):
+                leg = legs[port]
+                self._open[leg] = pool, *self._open[leg][1:]
 
     def sockets(self, leg: Leg) -> tuple[socket.socket, socket.socket] | None:
         """Those of ``leg``, receiving from everybody; None where it has none."""

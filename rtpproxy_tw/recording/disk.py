@@ -16,6 +16,9 @@ from rtpproxy_tw.recording.sinks import Note, Place
 BUFFER = 65536
 """Octets gathered before they are written without being asked for."""
 
+CHUNK = 1 << 20
+"""Octets read at once of a file that another process began."""
+
 MODE = 0o666
 """Permission bits, less the umask: the original's."""
 
@@ -54,6 +57,28 @@ class DiskFile:
         """Records in the file as a whole."""
         self.buffered = 0
         """Octets not written yet."""
+
+    def adopt(self, fd: int, size: int, packets: int) -> None:
+        """Go on with an open file of that many octets and records. Raises OSError."""
+        self._fd, self._size = fd, size
+        self.accepted = self.packets = packets
+        os.lseek(fd, size, os.SEEK_SET)
+        with _directory(self._place.spool or self._place.directory) as parent:
+            reading = os.open(self._name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            if not os.path.samestat(os.fstat(reading), os.fstat(fd)):
+                raise OSError(errno.ENOENT, "the file has been replaced", self._name)
+            left = size
+            while left and (part := os.read(reading, min(left, CHUNK))):
+                self._digest.update(part)
+                left -= len(part)
+        finally:
+            os.close(reading)
+
+    @property
+    def descriptor(self) -> int:
+        """Of the open file, -1 without one."""
+        return self._fd
 
     def open(self, header: bytes) -> None:
         """Create it, or empty the one that is there. Raises OSError, also where it is in use."""

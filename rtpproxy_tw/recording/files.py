@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtpproxy_tw.recording.codecs import STATIC
-from rtpproxy_tw.recording.sinks import Sink
+from rtpproxy_tw.recording.sinks import Place, Sink
 from rtpproxy_tw.recording.space import SUFFIX
 from rtpproxy_tw.session import Component, Leg, Session, Side
 from rtpproxy_tw.views.text import identifier, shown, to_json
@@ -69,6 +69,8 @@ class Files:
     """Whether everything of it is where it belongs."""
     failure_told: bool = False
     loss_told: bool = False
+    place: Place | None = None
+    """Where the files are, if another process has begun them."""
 
     def sink(self, component: Component) -> Sink:
         """Where packets of ``component`` go."""

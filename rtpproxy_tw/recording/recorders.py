@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -31,6 +31,8 @@ class Recording:
     taps: tuple[tuple[Stream, ITap], ...]
 
     outlet: Outlet | None = None
+    target: Address | None = None
+    """Where a copy goes."""
 
     def attach(self) -> None:
         """Begin to hear packets."""
@@ -145,7 +147,7 @@ class FileRecorders:
         sinks = tuple(CopySink(outlet, component, target) for component in Component)
         streams = leg.streams if self._rtcp else (leg.rtp,)
         taps = tuple((stream, CopyTap(sinks[stream.component - 1])) for stream in streams)
-        recording = self._recordings[leg] = Recording(None, taps, outlet)
+        recording = self._recordings[leg] = Recording(None, taps, outlet, target)
         recording.attach()
         return outlet.address
 
@@ -193,6 +195,33 @@ class FileRecorders:
         if not files.parties:
             self._close(files)
         return True
+
+    def of(self, session: Session) -> Sequence[Files]:
+        """All files of ``session``."""
+        return self._of_session.get(session, ())
+
+    def parties(self, session: Session) -> list[tuple[Leg, Recording, bool]]:
+        """Who of ``session`` is recorded or copied, how, and whether that is paused."""
+        return [
+            (leg, recording, leg in self._paused)
+            for leg in session.legs
+            if (recording := self._recordings.get(leg) or self._paused.get(leg)) is not None
+        ]
+
+    def adopt(self, leg: Leg, files: Files, *, paused: bool, rtcp: bool) -> None:
+        """Go on recording the party of ``leg`` into ``files``, which another process has begun."""
+        if not any(files is each for each in self._of_session.setdefault(leg.session, [])):
+            self._of_session[leg.session].append(files)
+            self._open_files[files] = None
+            self._names.update((*files.names, files.sidecar))
+        files.parties += 1
+        streams = leg.streams if rtcp and (files.single or len(files.sinks) > 1) else (leg.rtp,)
+        taps = tuple((stream, self._tap(stream, files)) for stream in streams)
+        recording = Recording(files, taps)
+        (self._paused if paused else self._recordings)[leg] = recording
+        if not paused:
+            recording.attach()
+        leg.recording = PartyState(files, paused=paused)
 
     def tick(self) -> None:
         """Look whether disks fail recordings or lose packets, and tell. To be called often."""
@@ -285,13 +314,17 @@ class FileRecorders:
         self._tell(event("started", files))
 
     def _sidecar(self, files: Files) -> None:
-        assert self._place is not None
-        self._writer.note(Note(self._place, files.sidecar, files.as_json))
+        self._writer.note(Note(self._place_of(files), files.sidecar, files.as_json))
+
+    def _place_of(self, files: Files) -> Place:
+        place = files.place or self._place
+        assert place is not None, "nothing is recorded without a place"
+        return place
 
     def _tap(self, stream: Stream, files: Files) -> ITap:
         sink = files.sink(stream.component)
         heard = files.heard if stream.component is Component.RTP else None
-        if not self._pcap:
+        if not files.is_pcap:
             return AdhocTap(sink, self._wall, heard)
         return PcapTap(
             sink,
@@ -307,9 +340,14 @@ class FileRecorders:
         for sink in files.sinks:
             sink.close()
         self._names.difference_update((*files.names, files.sidecar))
-        assert self._place is not None
         self._writer.note(
-            Note(self._place, files.sidecar, files.as_json, True, lambda: self._written(files))
+            Note(
+                self._place_of(files),
+                files.sidecar,
+                files.as_json,
+                True,
+                lambda: self._written(files),
+            )
         )
 
     def _written(self, files: Files) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from enum import Enum, auto
@@ -46,6 +47,7 @@ class Task(Enum):
     """What the thread is to do with a file."""
 
     OPEN = auto()
+    ADOPT = auto()
     RECORD = auto()
     CLOSE = auto()
 
@@ -56,6 +58,8 @@ class Job(NamedTuple):
     task: Task
     file: SpooledFile
     data: bytes = b""
+    adopted: tuple[int, int, int] = (-1, 0, 0)
+    """For ADOPT: descriptor, octets and records of the file."""
 
 
 class Failure(NamedTuple):
@@ -147,6 +151,33 @@ class Writer:
         self._put(Job(Task.OPEN, file, header))
         self._worker.wake.set()
         return file
+
+    def adopt(
+        self, place: Place, name: str, descriptor: int, size: int, packets: int
+    ) -> SpooledFile:
+        """Go on with a file another process has begun; the descriptor is ours from now on.
+
+        Raises RecordingRefused.
+        """
+        self._start()
+        file = SpooledFile(self, place, name, DiskFile(place, name, self._calls))
+        file.disk.accepted = file.disk.packets = packets
+        self._put(Job(Task.ADOPT, file, b"", (descriptor, size, packets)))
+        self._worker.wake.set()
+        return file
+
+    def settle(self, limit: float = STOP_SECONDS) -> bool:
+        """Wait until everything that came so far is written; False where that takes too long."""
+        if self._thread is None:
+            return True
+        deadline = time.monotonic() + limit
+        self._worker.flushing = True
+        self._worker.wake.set()
+        while self._worker.jobs or self._worker.busy or self._worker.flushing:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                return False
+            time.sleep(0.001)
+        return True
 
     def take(self, file: SpooledFile, record: bytes) -> None:
         """Queue a record of ``file``."""
@@ -260,6 +291,8 @@ class Worker:
         self.wake = threading.Event()
         self.flushing = False
         self.stopping = False
+        self.busy = False
+        """Whether it works, and has not waited since."""
         self.jobs_done = 0
         self.octets_done = 0
         self.failures: deque[Failure] = deque()
@@ -275,7 +308,9 @@ class Worker:
             # is being emptied wakes the thread once more.
             self.wake.clear()
             stopping = self.stopping
+            self.busy = True
             self.work()
+            self.busy = False
         for file in tuple(self._open):
             self._attempt(Job(Task.CLOSE, file))
 
@@ -311,7 +346,7 @@ class Worker:
             self._write_out()
 
     def _do(self, job: Job) -> None:
-        task, file, data = job
+        task, file, data, _ = job
         match task:
             case Task.OPEN:
                 self._place = file.place
@@ -319,6 +354,9 @@ class Worker:
                     raise OSError(errno.ENOSPC, self.reserve.complaint, file.name)
                 self._open[file] = None
                 file.disk.open(data)
+            case Task.ADOPT:
+                self._open[file] = None
+                file.disk.adopt(*job.adopted)
             case Task.RECORD:
                 file.disk.add(data)
             case Task.CLOSE:

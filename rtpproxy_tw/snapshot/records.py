@@ -253,9 +253,12 @@ def _fill_stream(stream: Stream, record: Any, shift: float, link: Link) -> None:
         link.feeds(stream, FEEDS.unpack(record["feeds"], shift))
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+
+
 def to_line(record: Mapping[str, Any]) -> bytes:
     """A line of JSON, of ASCII, with its end."""
-    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+    return _encode(record).encode("ascii") + b"\n"
 
 
 def from_line(line: bytes, longest: int = LONGEST) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import socket
@@ -14,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -260,3 +263,36 @@ def test_control_connections_go_on_amid_a_command(tmp_path: Path, kind: str) -> 
         client.send(b"V\n")
         assert client.recv(100) == b"20040107\n"
     assert kind == "tcp" or not Path(f"{tmp_path}/control").exists()
+
+
+@pytest.mark.parametrize("options", [["-a"], ["-a", "-R", "-P"]], ids=["adhoc", "pcap"])
+def test_recordings_have_every_packet_of_all_processes(tmp_path: Path, options: list[str]) -> None:
+    """One file goes on; its sidecar tells, and its digest proves, that nothing is missing."""
+    pid_file, folder = tmp_path / "pid", tmp_path / "recordings"
+    spool = tmp_path / "spool"
+    folder.mkdir()
+    spool.mkdir()
+    more = ["-p", str(pid_file), *USERSPACE, "-r", str(folder), "-S", str(spool), *options]
+    with Relay(HOST, tmp_path, options=more) as relay, ExitStack() as stack:
+        stack.callback(_end, pid_file, relay.pid)
+        with talking(relay, 5) as talk:
+            for _ in range(2):
+                restart(tmp_path)
+                time.sleep(0.3)
+            talk.assert_all_was_heard()
+        for number in range(5):
+            assert relay.ask(f"D c{number} f t") == "0"
+        wait_until(lambda: not list(spool.iterdir()), "all recordings are where they belong")
+        wait_until(lambda: len(_finished(folder)) == (5 if "-P" in options else 10), "all is told")
+        for told in _finished(folder):
+            assert told["lost"] == 0
+            assert told["packets"] == talk.sent * len(told["parties"])
+            for file in told["files"]:
+                octets = (folder / file["name"]).read_bytes()
+                assert file["sha256"] == hashlib.sha256(octets).hexdigest()
+                assert file["octets"] == len(octets)
+
+
+def _finished(folder: Path) -> list[dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in folder.glob("[!.]*.json")]
+    return [each for each in found if each["state"] == "finished"]
