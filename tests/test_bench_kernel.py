@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
 from bench.kernel import limit
 from bench.kernel.figures import Bound, Figure, table
+from bench.kernel.plot import svg
 from bench.kernel.relays import _bencode
 from bench.machine import share_out, usable_cpus
 from bench.plan import Progress
@@ -49,3 +52,9 @@ def test_the_limit_is_measured_with_packets_that_arrive(monkeypatch: pytest.Monk
         pytest.skip(str(error))
     assert [figure.unit for figure in figures] == ["ns", "ns", "%"]
     assert all(figure.value > 0 for figure in figures[:2])
+
+
+def test_growth_is_drawn_with_every_median() -> None:
+    drawn = ElementTree.fromstring(svg({10: 700.0, 100: 720.0, 10_000: 800.0}, "ns & flows"))
+    texts = {text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"700", "720", "800", "10", "100", "10,000", "ns & flows"} <= texts

@@ -14,6 +14,7 @@ from bench import namespaces
 from bench.calls import CallError
 from bench.kernel import crossing, limit, passing
 from bench.kernel.figures import Figure, table
+from bench.kernel.plot import svg
 from bench.load import LoadError
 from bench.machine import Cpus, describe, settled, share_out, usable_cpus
 from bench.plan import Progress
@@ -28,9 +29,13 @@ ROWS: dict[str, Measure] = {
     "core": limit.one_core,
     "growth": limit.growth,
     "tapped": limit.tapped,
+    "miss": limit.miss,
     "crossing": crossing.crossing,
 }
 """In the order they are measured."""
+
+
+PLOT = "ns of one core for each packet, source included"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     width = max(map(len, about))
     print("\n".join(f"{name.ljust(width)}  {value}" for name, value in about.items()), end="\n\n")
     print(table(figures))
+    if asked.plot is not None:
+        asked.plot.write_text(svg(limit.medians(figures), PLOT))
     if asked.json is not None:
         told = [asdict(each) | {"met": each.met, "bound": _sign(each)} for each in figures]
         asked.json.write_text(json.dumps({"machine": about, "figures": told}, indent=1) + "\n")
@@ -76,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="of each (5)")
     parser.add_argument("--nice", type=int, default=-15, metavar="N", help="priority (-15)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw growth there, as SVG")
     parser.add_argument("--quiet", action="store_true", help="do not tell of progress")
     return parser
 

@@ -48,8 +48,20 @@ PAYLOAD = 20
 
 FLOWS = (10, 100, 1_000, 10_000)
 
+COST = "cost with {:,} flows, source included"
+
 DROP_ALL = bytes((0xB7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0))
 """A program of two instructions: the verdict DROP, and out."""
+
+PASS_ALL = bytes((0xB7, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x95, 0, 0, 0, 0, 0, 0, 0))
+"""The same with the verdict NEXT."""
+
+_OTHERS = bytes.fromhex(
+    "4500 003c 0000 4000 4011 b6ab c0000201 c00002fe 4e20 0035 0028 0000" + "00" * 32
+)
+"""IPv4 and UDP, from the caller to a port of the relay's host that has no flow."""
+
+RUNS = 300_000
 
 RING = 1 << 25
 """Octets; what a second of 0.9 Mpps leaves when it is read every few milliseconds."""
@@ -227,8 +239,7 @@ def growth(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[
                     Carrying(carrying, net, flows)
                     costs[flows] += [sent.ns for sent in rig.send(flows, first)]
     figures = [
-        Figure(f"cost with {flows:,} flows, source included", "ns", values, digits=0)
-        for flows, values in costs.items()
+        Figure(COST.format(flows), "ns", values, digits=0) for flows, values in costs.items()
     ]
     more = [
         (last / first - 1) * 100
@@ -238,6 +249,28 @@ def growth(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[
         Figure("growth from 10 to 10,000 flows", "%", more, Bound.AT_MOST, 40.0, digits=0)
     )
     return figures
+
+
+def medians(figures: Sequence[Figure]) -> dict[int, float]:
+    """Of what :func:`growth` measured, by flows."""
+    by_name = {COST.format(flows): flows for flows in FLOWS}
+    return {by_name[each.name]: each.value for each in figures if each.name in by_name}
+
+
+def miss(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Figure]:
+    """What the host's other packets pay for the program: runs on request, less those of nothing."""
+    progress("a miss")
+    frame = bytes.fromhex("020000000002 020000000001 0800") + _OTHERS
+    costs = []
+    with network() as net, ExitStack() as stack:
+        Rig(stack, net)
+        path = Carrying(stack, net, 1_000).path
+        nothing = bpf.load(bpf.SCHED_CLS, PASS_ALL, "rtp_nothing", "BSD-2-Clause")
+        stack.callback(os.close, nothing)
+        for _ in range(repeats):
+            ran = [bpf.run(it, frame, times=RUNS).ns for it in (path.program, nothing)]
+            costs.append(float(ran[0] - ran[1]))
+    return [Figure("a packet of others", "ns", costs, Bound.AT_MOST, 30.0, 0)]
 
 
 def tapped(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Figure]:
