@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.quality.verdict import CODES
 from tests.e2e.process import Process, wait_until
 from tests.kernel.network import (
     CALLEE,
@@ -32,6 +33,8 @@ from tests.kernel.network import (
     Network,
     network,
 )
+from tests.quality.test_second_opinion import voip
+from tests.reporting.test_metrics import value
 
 pytestmark = pytest.mark.e2e
 
@@ -105,6 +108,9 @@ class Party:
             body += struct.pack("!IIIIII", self.hears, 10, 0, 80, lsr, dlsr)
         first = 0x80 | (self.hears is not None)
         self.sockets[1].sendto(struct.pack("!BBH", first, 200, len(body) // 4) + body, to)
+        if self.hears is not None:
+            # Extended metrics by themselves, directly afterwards.
+            self.sockets[1].sendto(voip(self.ssrc, self.hears), to)
 
     def close(self) -> None:
         """Hang up."""
@@ -152,13 +158,17 @@ class World:
 
     def get(self, path: str) -> Any:
         """What the API answers."""
+        return json.loads(self.fetch(path))
+
+    def fetch(self, path: str) -> bytes:
+        """The octets of that."""
         connection = http.client.HTTPConnection("localhost")
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(10)
         connection.sock.connect(str(self.api))
         connection.request("GET", path)
         with closing(connection):
-            return json.loads(connection.getresponse().read())
+            return connection.getresponse().read()
 
     def why(self, call: str) -> Any:
         """The verdicts as rtpproxy-ctl has them."""
@@ -308,6 +318,7 @@ def answers(
         world.ask("D silent-party f t")
         found["silent-party"]["ended"] = world.get("/api/v1/calls/silent-party/why")
         found["silent-party"]["log"] = world.relay.printed()
+        found["metrics"] = world.fetch("/metrics").decode()
         yield found
 
 
@@ -361,6 +372,36 @@ def test_what_the_parties_report_is_a_second_opinion(answers: dict[str, Any]) ->
         assert 0 < quality["loss_after_us"] < 0.1
         assert quality["mos"] > 4
         assert quality["lost"] == 0
+
+
+def test_several_reports_at_once_are_all_read(answers: dict[str, Any]) -> None:
+    """The extended metrics do not hide the report that came just before, nor it them."""
+    for leg in answers["healthy"]["whole"]["sessions"][0]["legs"]:
+        told = leg["quality"]["far_end"]
+        assert told["lost"] == 10
+        assert told["jitter_ms"] == 10.0
+        assert told["voip"]["discard_ratio"] == pytest.approx(5 / 256, abs=1e-4)
+        assert (told["voip"]["r_factor"], told["voip"]["mos_conversational"]) == (82, 4.0)
+
+
+def test_quality_is_told_ten_seconds_at_a_time(answers: dict[str, Any]) -> None:
+    """The call has lasted for one interval at least, and lost nothing before us."""
+    for leg in answers["healthy"]["whole"]["sessions"][0]["legs"]:
+        first = leg["history"][0]
+        assert first["seconds"] == pytest.approx(10, abs=1.5)
+        assert first["packets"] == pytest.approx(500, rel=0.2)
+        assert first["lost"] == 0
+        assert first["mos"] > 4
+
+
+def test_verdicts_of_ended_legs_are_counted_by_code(answers: dict[str, Any]) -> None:
+    """Only one call has ended: its caller was heard, its callee never."""
+    text = answers["metrics"]
+    for verdict in CODES:
+        expected = int(verdict in ("ok", "never-arrived"))
+        assert value(text, "relay_session_verdict_total", verdict=verdict) == expected
+    carried = value(text, "relay_packets_total", proto="rtp", dir="in", path="kernel")
+    assert (carried > 0) == (value(text, "relay_streams_offloaded") > 0)
 
 
 def test_the_timeline_tells_what_happened(answers: dict[str, Any]) -> None:
