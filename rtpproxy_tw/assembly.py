@@ -116,6 +116,7 @@ def assemble(
     )
     telling.insight.add_metrics(control.sockets.gauges)
     telling.insight.reload = control.sockets.reload
+    telling.insight.hand_over = lambda: relay.hand_over()
     relay.listeners += http.required
     relay.succession = Succession(
         registry=registry,
@@ -153,7 +154,7 @@ def assemble(
         Collecting(registry, reactor),
         IcmpListener(reactor, telling.sampler.unreachable),
         *telling.insight.services,
-        telling.aftermath,
+        Around(stop=telling.aftermath.stop),
         Sessions(registry),
         *control.sockets.services,
         *control.sockets.listeners,

@@ -33,7 +33,7 @@ from rtpproxy_tw.reporting.webhooks import Webhook, treq_post
 from rtpproxy_tw.session import Session
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.tools.logs import DEBUGGED
-from rtpproxy_tw.web.api import Api, Draining
+from rtpproxy_tw.web.api import Api, Draining, nobody
 from rtpproxy_tw.web.feed import Feed
 from rtpproxy_tw.web.guard import Guard
 from rtpproxy_tw.web.recent import Recent
@@ -83,6 +83,7 @@ class Insight:
             local_host=lambda host: local_for(host) or "0.0.0.0",
         )
         self.reload: Callable[[], list[str]] = list
+        self.hand_over: Callable[[], Deferred[int]] = nobody
         """Reads again what can be read again, and names it. Raises ConfigError."""
         self._services: list[IService] = []
         self._observers: list[ISessionObserver] = [self._metrics, self.recent, self._feed]
@@ -198,6 +199,7 @@ class Insight:
             feed=self._feed,
             listening=lambda: relay.listening,
             reload=lambda: self.reload(),
+            hand_over=lambda: self.hand_over(),
         )
         self._feed.registry, self._feed.overview = registry, api.overview
         self._services.append(Around(stop=self._feed.stop))

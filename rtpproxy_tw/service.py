@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.logger import Logger
 
 from rtpproxy_tw.control.listeners import Listener, Stdio
 from rtpproxy_tw.control.negotiation import Negotiator
+from rtpproxy_tw.errors import RelayError
 from rtpproxy_tw.media.player import Players
 from rtpproxy_tw.media.prompts import ThreadReader
 from rtpproxy_tw.recording.spool import Writer
@@ -40,6 +43,8 @@ class RelayService(MultiService):
         """Whether the control sockets are open."""
         self.succession: Succession | None = None
         """Hands the relay over and takes one over."""
+        self.hand_over: Callable[[], Deferred[int]] = nobody
+        """Has a new process go on with everything; set by whoever runs this one."""
         self.ending = False
         """Whether the process is to end with the last session."""
 
@@ -94,6 +99,11 @@ class RelayService(MultiService):
     def _empty(self) -> None:
         if not self.drained.called:
             self.drained.callback(None)
+
+
+def nobody() -> Deferred[int]:
+    """There is nobody to hand over to."""
+    return fail(RelayError("only rtpproxy-tw itself can be restarted so, not under twistd"))
 
 
 class Sessions(Service):

@@ -27,6 +27,8 @@ LONGEST_HEAD = 65_536
 LONGEST_BODY = 1 << 28
 """Octets: more than all there is to tell of 65,536 ports."""
 
+GONE = "the other process is gone, its log says why"
+
 PATIENCE = 10.0
 """Seconds for one message: the other side may share its processor with much else."""
 
@@ -93,12 +95,14 @@ class Channel:
             head, descriptors, flags, _ = socket.recv_fds(
                 self._socket, LONGEST_HEAD, MOST_DESCRIPTORS + 1, socket.MSG_CMSG_CLOEXEC
             )
+        except ConnectionError as error:
+            raise HandoverError(GONE) from error
         except OSError as error:
             raise HandoverError(f"nothing came: {error}") from error
         message = Message("", {}, b"", descriptors)
         try:
             if not head:
-                raise HandoverError("the other process is gone")
+                raise HandoverError(GONE)
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise HandoverError("a message was cut: too few descriptors may be open")
             self._read(message, head)

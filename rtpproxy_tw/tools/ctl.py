@@ -196,6 +196,11 @@ def _reload(client: Client, options: argparse.Namespace) -> None:
     _tell(options, answer, [f"read again: {', '.join(answer['reloaded']) or 'nothing is there'}"])
 
 
+def _upgrade(client: Client, options: argparse.Namespace) -> None:
+    answer = client.ask("/api/v1/upgrade", "POST")
+    _tell(options, answer, [f"process {answer['process']} goes on with everything"])
+
+
 def _stats(client: Client, options: argparse.Namespace) -> None:
     answer = client.ask("/api/v1/stats")
     _tell(options, answer, words.stats(answer))
@@ -319,6 +324,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--client", default="client", metavar="NAME", help="name of the client's files (client)"
     )
     made.add_argument("--days", type=float, default=825, metavar="N", help="validity (825)")
+    add("upgrade", "have a new process of the same command line go on with all calls", _upgrade)
     add("reload", "read certificates again; connections and calls stay", _reload)
     add("completion", "print completion for a shell, to be evaluated").add_argument(
         "shell", choices=("bash", "zsh")

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
-TIMEOUT = 30.0
-"""Seconds to wait for the relay; a list of all calls of a busy one takes a few."""
+TIMEOUT = 75.0
+"""Seconds to wait for the relay; a list of all calls of a busy one takes a few, a new
+process up to a minute."""
 
 MAX_ANSWER = 1 << 30
 """Octets. A relay does not send more; something else may."""

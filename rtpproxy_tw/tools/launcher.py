@@ -119,6 +119,8 @@ class Process:
         """Start the relay; to be called when the reactor runs."""
         self._reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
         self._relay.drained.addCallback(lambda _: self._end())
+        if hasattr(self._relay, "hand_over"):
+            self._relay.hand_over = self.upgrade
         started: Deferred[object] = maybeDeferred(self._open)
         started.addCallback(lambda _: self._relay.ready)
         started.addCallback(self._settle)

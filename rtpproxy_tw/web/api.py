@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from rtpproxy_tw.capacity import Capacity
-from rtpproxy_tw.errors import ConfigError, RecordingRefused
+from rtpproxy_tw.errors import ConfigError, RecordingRefused, RelayError
 from rtpproxy_tw.interfaces import IRecorders
 from rtpproxy_tw.quality.verdict import CODES, assess
 from rtpproxy_tw.registry import SessionRegistry
@@ -63,6 +65,11 @@ class Debugging(Protocol):
 
     def __contains__(self, call_id: object) -> bool:
         """Whether everything of it is logged."""
+
+
+def nobody() -> Deferred[int]:
+    """There is nobody to hand over to."""
+    return fail(RelayError("this relay cannot be handed over"))
 
 
 class Refused(Exception):
@@ -124,6 +131,8 @@ class Api:
     """Whether the control sockets are open."""
     reload: Callable[[], list[str]] = list
     """Reads again what can be read again, and names it. Raises ConfigError."""
+    hand_over: Callable[[], Deferred[int]] = nobody
+    """Hands the relay over to a new process; its id, or fails with a RelayError."""
 
     _log = Logger()
 
@@ -287,6 +296,18 @@ class Api:
         except ConfigError as error:
             raise Refused(409, "not-reloaded", shown(str(error))) from error
         return {"reloaded": reloaded}
+
+    def upgrade(self) -> Deferred[bytes]:
+        """A new process goes on with everything; comes when it does, or fails with Refused."""
+
+        def refuse(failure: Failure) -> NoReturn:
+            failure.trap(RelayError)
+            raise Refused(409, "not-upgraded", shown(failure.getErrorMessage()))
+
+        return self.hand_over().addCallbacks(
+            lambda pid: to_json({"process": pid}) + b"\n",
+            refuse,
+        )
 
     def start_draining(self) -> View:
         """Refuse new sessions."""

@@ -102,6 +102,9 @@ def _paths() -> Schema:
             "put": _operation("Refuse new sessions", "Drain"),
             "delete": _operation("Take new sessions again", "Drain", 409),
         },
+        "/api/v1/upgrade": {
+            "post": _operation("Have a new process go on with everything", "Upgraded", 409)
+        },
         "/api/v1/reload": {"post": _operation("Read certificates again", "Reloaded", 409)},
         "/healthz": {"get": _operation("Whether the process answers", "Healthy")},
         "/readyz": {"get": _operation("Whether calls can be sent here", "Ready", 503)},
@@ -239,6 +242,7 @@ def _schemas() -> Schema:
             ports=_list(_object(family=TEXT, pairs=COUNT, free=COUNT)),
         ),
         **_live(session),
+        "Upgraded": _object(process=COUNT),
         "Reloaded": _object(reloaded=_list(TEXT)),
         "Drain": _object(draining=FLAG, ending=FLAG, sessions=COUNT),
         "Healthy": _object(healthy=FLAG),

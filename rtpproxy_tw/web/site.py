@@ -185,6 +185,8 @@ class Interface(Resource):
                 return {"GET": _plain(api.stats)}
             case [b"capacity"]:
                 return {"GET": _plain(api.room)}
+            case [b"upgrade"]:
+                return {"POST": partial(_upgrade, api)}
             case [b"reload"]:
                 return {"POST": _plain(api.read_again)}
             case [b"drain"]:
@@ -237,6 +239,12 @@ class Interface(Resource):
                 request.finish()
 
         def fail(failure: Any) -> None:
+            refused = failure.check(Refused) and failure.value
+            if refused:
+                if not gone:
+                    request.write(_error(request, refused))
+                    request.finish()
+                return
             self._log.failure("an answer over HTTP could not be made", failure)
             if not gone:
                 request.write(_error(request, Refused(500, "internal", "it could not be made")))
@@ -274,6 +282,11 @@ def _plain(make: Callable[[], View]) -> Handler:
         return Answer(make())
 
     return handle
+
+
+def _upgrade(api: Api, request: Request) -> Answer:
+    _parameters(request)
+    return Answer(api.upgrade())
 
 
 def _static(name: bytes, request: Request) -> Answer:

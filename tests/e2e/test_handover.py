@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -296,3 +297,31 @@ def test_recordings_have_every_packet_of_all_processes(tmp_path: Path, options: 
 def _finished(folder: Path) -> list[dict[str, Any]]:
     found = [json.loads(path.read_text()) for path in folder.glob("[!.]*.json")]
     return [each for each in found if each["state"] == "finished"]
+
+
+def test_the_control_tool_returns_when_the_new_process_serves(tmp_path: Path) -> None:
+    """It names it; and it says why when the old one goes on."""
+    pid_file, api = tmp_path / "pid", tmp_path / "http"
+    configuration = tmp_path / "relay.toml"
+    configuration.write_text("max_sessions = 100\n")
+    options = ["-p", str(pid_file), *USERSPACE, "--http", f"unix:{api}"]
+    options += ["--config", str(configuration)]
+    with Relay(HOST, tmp_path, options=options) as relay, ExitStack() as stack:
+        stack.callback(_end, pid_file, relay.pid)
+        with talking(relay, 2) as talk:
+            done = _ctl(api, "upgrade")
+            assert done.returncode == 0, done.stderr
+            assert str(present(tmp_path)) in done.stdout
+            assert present(tmp_path) != relay.pid
+            configuration.write_text("max_sessions = -1\n")
+            serving = present(tmp_path)
+            done = _ctl(api, "upgrade")
+            assert done.returncode == 1
+            assert "gone" in done.stderr
+            assert present(tmp_path) == serving
+            talk.assert_all_was_heard()
+
+
+def _ctl(api: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rtpproxy_tw.tools.ctl", "--api", f"unix:{api}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -423,3 +423,9 @@ def test_it_starts_without_twisted_and_at_once() -> None:
         "assert not any(name.startswith(('twisted', 'zope')) for name in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_why_a_relay_is_not_upgraded_is_told(run: Program) -> None:
+    status, _, complaint = run("upgrade")
+    assert status == 1
+    assert "cannot be handed over" in complaint
