@@ -34,7 +34,15 @@ class Relay(Process):
         super().__init__(
             [
                 *("ip", "netns", "exec", net.relay.name),
-                *(sys.executable, "-m", "rtpproxy_tw.tools.launcher", "-f", "-F", "-p", "/dev/null"),
+                *(
+                    sys.executable,
+                    "-m",
+                    "rtpproxy_tw.tools.launcher",
+                    "-f",
+                    "-F",
+                    "-p",
+                    "/dev/null",
+                ),
                 *("-s", f"udp:{CALLER_SIDE}:{CONTROL}", "-l", CALLER_SIDE, "-d", "INFO"),
                 *("--http", f"tcp:{HTTP}:interface={CALLEE_SIDE}"),
                 *("--http-token-file", str(token), "--fast-path=none"),
