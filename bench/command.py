@@ -17,6 +17,9 @@ from bench.machine import Cpus, describe, mover, settled, share_out, usable_cpus
 from bench.plan import FULL, QUICK, Plan, Progress
 from bench.relays import CONTESTANTS, USUAL, Other, Relay, RelayError
 from bench.results import Section, as_json, table
+from bench.rtpengine import Rtpengine
+
+CONTESTANTS["rtpengine"] = Rtpengine
 
 Measure = Callable[[Plan, Sequence[Relay], Progress], Section]
 
@@ -132,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_names,
         default=list(USUAL),
         metavar="NAME,NAME",
-        help=f"the contestants, of {', '.join(CONTESTANTS)}; by default {' and '.join(USUAL)};"
+        help=f"the contestants, of {', '.join(CONTESTANTS)}; by default {', '.join(USUAL)};"
         " the first is compared with the others",
     )
     parser.add_argument(

@@ -122,6 +122,7 @@ def describe() -> dict[str, str]:
         "twisted": _installed("twisted"),
         "relay": _commit(),
         "rtp.io": _installed("rtp.io"),
+        "rtpengine": _rtpengine(),
         "load average": "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg()),
     }
 
@@ -140,6 +141,14 @@ def _installed(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _rtpengine() -> str:
+    try:
+        told = subprocess.run(["rtpengine", "--version"], capture_output=True, text=True)
+    except OSError:
+        return "not installed"
+    return (told.stdout + told.stderr).partition("\n")[0].removeprefix("Version: ")
 
 
 def _commit() -> str:

@@ -36,10 +36,14 @@ DIRECT = "direct"
 OFFERED = 0.97
 """Of the rate asked for; where the load itself could send less, a try says nothing."""
 
-LEARNING = 0.3
+LEARNING = 1.0
 """Seconds of media before anything is measured."""
 
-OVERLOAD = 0.6
+RESUMING = 0.5
+"""Seconds of media before each run: while others had their turn every party was silent, which in a
+call is rare, and who has to notice that it is back does so now."""
+
+OVERLOAD = 0.8
 """Seconds; the backlog of a longer one takes long to be relayed."""
 
 
@@ -127,7 +131,7 @@ class MediaBench:
             self._check(name, outcome, at)
 
     def _overload(self, way: Way) -> None:
-        outcome = self._run(way, rate=0, seconds=min(OVERLOAD, self._plan.window), warm=0.1)
+        outcome = self._run(way, rate=0, seconds=min(OVERLOAD, self._plan.window), warm=RESUMING)
         way.rest()
         if way.name == DIRECT:
             self._ceiling = max(self._ceiling, outcome.relayed_rate)
@@ -146,7 +150,7 @@ class MediaBench:
 
         def passes(rate: float) -> bool:
             nonlocal short_of
-            outcome = self._run(way, rate, self._plan.trial, warm=0.15)
+            outcome = self._run(way, rate, self._plan.trial, warm=RESUMING)
             short_of = outcome.offered_rate < OFFERED * rate
             if outcome.loss < LOST:
                 return not short_of
@@ -161,7 +165,7 @@ class MediaBench:
         if found:
             self._guess[way.name] = median(quantity.values[way.name]) * 1e3
 
-    def _run(self, way: Way, rate: float, seconds: float, warm: float = 0.2) -> Outcome:
+    def _run(self, way: Way, rate: float, seconds: float, warm: float = RESUMING) -> Outcome:
         outcome = self._load.run(
             way.routes,
             rate=rate,

@@ -151,6 +151,13 @@ class Kernel(Ours):
     options = ("--fast-path=ebpf",)
 
 
+class Plain(Ours):
+    """This relay with one reader of the reactor for each socket, as on hosts without epoll."""
+
+    host = "127.0.0.18"
+    options = ("--fast-path=none", "--media-plane=plain")
+
+
 class Other(Ours):
     """The relay of another source tree."""
 
@@ -202,10 +209,15 @@ class Engine(Relay):
         return socket.socket(fileno=descriptors[0])
 
 
-CONTESTANTS: dict[str, type[Relay]] = {"relay": Ours, "kernel": Kernel, "engine": Engine}
-"""By the name in the report."""
+CONTESTANTS: dict[str, type[Relay]] = {
+    "relay": Ours,
+    "plain": Plain,
+    "kernel": Kernel,
+    "engine": Engine,
+}
+"""By the name in the report; ``bench.command`` adds those that have a module of their own."""
 
-USUAL = ("relay", "engine")
+USUAL = ("relay", "plain", "engine", "rtpengine")
 """Those that take part if nothing else is said. The first one is compared with the others."""
 
 

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -31,11 +30,10 @@ FEW = 8
 
 
 @implementer(ISessionObserver)
-class Aftermath(Service):
+class Aftermath:
     """Passes everything on to ``observers``, in their order, and ends later.
 
-    Beginnings are passed on at once: they are about to be looked at. ``clock`` schedules. When the
-    service stops everything is told that has not been told yet.
+    Beginnings are passed on at once: they are about to be looked at. ``clock`` schedules.
     """
 
     _log = Logger()
@@ -52,9 +50,8 @@ class Aftermath(Service):
         """How many ends are still to be told of."""
         return len(self._untold)
 
-    def stopService(self) -> None:
-        """Tell all."""
-        super().stopService()
+    def stop(self) -> None:
+        """Tell all, as nothing more will be told later."""
         self.catch_up()
         if self._turn is not None:
             self._turn.cancel()

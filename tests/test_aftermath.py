@@ -44,7 +44,6 @@ class Bench:
         self.told: list[tuple[str, str, Session]] = []
         self.first, self.second = Listener(self.told, "first"), Listener(self.told, "second")
         self.aftermath = Aftermath((self.first, self.second), self.clock)
-        self.aftermath.startService()
 
 
 def test_it_is_an_observer() -> None:
@@ -104,7 +103,7 @@ def test_at_the_end_all_is_told() -> None:
     bench = Bench()
     for number in range(2 * FEW + 1):
         bench.aftermath.ended(session(number), Ending.SHUTDOWN)
-    bench.aftermath.stopService()
+    bench.aftermath.stop()
     assert len(bench.told) == 2 * (2 * FEW + 1)
     assert not bench.clock.getDelayedCalls()
 
