@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     width = max(map(len, about))
     print("\n".join(f"{name.ljust(width)}  {value}" for name, value in about.items()), end="\n\n")
     print(table(figures))
-    if asked.plot is not None:
+    if asked.plot is not None and limit.medians(figures):
         asked.plot.write_text(svg(limit.medians(figures), PLOT))
     if asked.json is not None:
         told = [asdict(each) | {"met": each.met, "bound": _sign(each)} for each in figures]

@@ -57,7 +57,7 @@ PASS_ALL = bytes((0xB7, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x95, 0, 0, 0, 0, 0, 0,
 """The same with the verdict NEXT."""
 
 _OTHERS = bytes.fromhex(
-    "4500 003c 0000 4000 4011 b6ab c0000201 c00002fe 4e20 0035 0028 0000" + "00" * 32
+    "4500 003c 0000 4000 4011 b5b1 c0000201 c00002fe 4e20 0035 0028 0000" + "00" * 32
 )
 """IPv4 and UDP, from the caller to a port of the relay's host that has no flow."""
 
@@ -260,7 +260,7 @@ def medians(figures: Sequence[Figure]) -> dict[int, float]:
 def miss(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Figure]:
     """What the host's other packets pay for the program: runs on request, less those of nothing."""
     progress("a miss")
-    frame = bytes.fromhex("020000000002 020000000001 0800") + _OTHERS
+    frame = bytes(12) + b"\x08\x00" + _OTHERS
     costs = []
     with network() as net, ExitStack() as stack:
         Rig(stack, net)
