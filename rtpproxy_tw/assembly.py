@@ -43,7 +43,7 @@ from rtpproxy_tw.recording.clock import SteadyWall
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.space import Low, Reserve
 from rtpproxy_tw.recording.spool import Writer
-from rtpproxy_tw.recording_succession import RecordingPart, Settled
+from rtpproxy_tw.recording_succession import RecordingPart, RecordingTotals, Settled
 from rtpproxy_tw.recording_wiring import Afterwards
 from rtpproxy_tw.registry import BEAT, SessionRegistry
 from rtpproxy_tw.reporting.accounting import NAME, Accounting
@@ -126,6 +126,7 @@ def assemble(
         parts=(RecordingPart(storing.recorders, storing.writer),),
         first=(
             Settled(storing.writer),
+            RecordingTotals(storing.recorders.counts),
             Replies(lambda: caches_of(control.sockets), reactor.seconds),
             Flag("refusing", lambda: relay.draining, relay.refuse),
             Flag("ending", lambda: relay.ending, relay.drain),

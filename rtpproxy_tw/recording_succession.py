@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from rtpproxy_tw.continuity.belongings import Luggage
 from rtpproxy_tw.continuity.channel import HandoverError
 from rtpproxy_tw.errors import RecordingRefused
+from rtpproxy_tw.recording.counts import RecordingCounts
 from rtpproxy_tw.recording.files import MOST_KINDS, Files, Heard, Pause
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.sinks import Place
@@ -38,6 +39,8 @@ PLACE = row(PATH, either(PATH), into=lambda values: Place(*values))
 PORTS = listed(row(one_of(Side), listed(integer(1, 65534), 65536, dict.fromkeys)), 2, dict)
 SINK = row(COUNT, COUNT, COUNT, COUNT)
 """Number of the descriptor, octets and records in the file, records lost."""
+
+COMPLETE_ONES = row(COUNT, COUNT, COUNT, COUNT, COUNT)
 
 HEARD = Shape(
     Heard,
@@ -87,6 +90,23 @@ class Settled:
 
     def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
         """See Whole."""
+
+
+class RecordingTotals:
+    """How many recordings there were. What is active is counted as it is taken over."""
+
+    name = "recordings"
+
+    def __init__(self, counts: RecordingCounts) -> None:
+        self._counts = counts
+
+    def pack(self, luggage: Luggage) -> Any:
+        """See Whole."""
+        return list(self._counts.complete_ones)
+
+    def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Whole."""
+        self._counts.complete_ones = COMPLETE_ONES.unpack(value, shift)
 
 
 class RecordingPart:

@@ -213,6 +213,7 @@ class FileRecorders:
         if not any(files is each for each in self._of_session.setdefault(leg.session, [])):
             self._of_session[leg.session].append(files)
             self._open_files[files] = None
+            self.counts.adopt()
             self._names.update((*files.names, files.sidecar))
         files.parties += 1
         streams = leg.streams if rtcp and (files.single or len(files.sinks) > 1) else (leg.rtp,)
@@ -287,7 +288,7 @@ class FileRecorders:
         files = Files(leg.session, chosen, sinks, single, self._pcap, self._wall())
         self._of_session.setdefault(leg.session, []).append(files)
         self._open_files[files] = None
-        self.counts.started += 1
+        self.counts.begin()
         return files
 
     def _open_all(self, place: Place, chosen: tuple[str, ...]) -> tuple[Sink, ...]:
