@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import media, memory, setup
+from bench import busy, media, memory, report, setup
 from bench.calls import CallError
 from bench.load import LoadError
 from bench.machine import Cpus, describe, mover, settled, share_out, usable_cpus
@@ -26,6 +26,7 @@ Measure = Callable[[Plan, Sequence[Relay], Progress], Section]
 SECTIONS: dict[str, Measure] = {
     "media": media.measure,
     "setup": setup.measure,
+    "busy": busy.measure,
     "memory": memory.measure,
 }
 """In the order they are measured."""
@@ -66,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.json is not None:
         told = {"machine": about, "contestants": names, "sections": as_json(sections, names)}
         asked.json.write_text(json.dumps(told, indent=1) + "\n")
+    if asked.report is not None:
+        asked.report.mkdir(parents=True, exist_ok=True)
+        for path in report.write(asked.report, about, sections, names):
+            print(f"written: {path}", file=sys.stderr)
     return 0
 
 
@@ -130,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="a look: 40 seconds, much noise")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="write page and plots for the docs there, too"
+    )
     parser.add_argument(
         "--relays",
         type=_names,
