@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.selectreactor import SelectReactor
 from zope.interface.verify import verifyObject
 
 from rtpproxy_tw.addresses import Address
@@ -287,3 +288,39 @@ def test_a_refused_bind_closes_its_socket() -> None:
     with pytest.raises(OSError, match="assign") as caught:
         bind_media("192.0.2.1", 40000, 0)
     assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+class SelectBench(RealBench):
+    """The same on the reactor that every system has."""
+
+    low = 47300
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoll, self.reactor = self.reactor, SelectReactor()
+
+    def close(self) -> None:
+        """See PlaneBench."""
+        for port in self.ports.values():
+            port.stopListening()
+        for each in self.open:
+            each.close()
+        for reactor in (self.reactor, self._epoll):
+            reactor.iterate(0)
+            for reader in reactor.removeAll():
+                reader.connectionLost(None)
+        self._epoll._poller.close()
+
+
+@pytest.mark.network
+class TestPlaneOnSelect(MediaPlaneContract):
+    """Where there is no epoll: the plain plane is a reader of whichever reactor there is."""
+
+    @pytest.fixture
+    def bench(self) -> Iterator[SelectBench]:
+        """See MediaPlaneContract."""
+        bench = SelectBench()
+        try:
+            yield bench
+        finally:
+            bench.close()
