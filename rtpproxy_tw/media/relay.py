@@ -81,6 +81,7 @@ class Relay:
         leg.last_active = now
         if session.outlet_of is not None:
             stream.dropped += 1
+            stream.nowhere += 1
             stream.withheld += len(datagram)
             totals.npkts_discard += 1
             return
@@ -103,6 +104,7 @@ class Relay:
                 totals.npkts_relayed += 1
             else:
                 stream.dropped += 1
+                stream.nowhere += stream.peer.latch.remote is None
                 totals.npkts_discard += 1
         stream.withheld += len(datagram) - octets
         if self._offloading and stream.latch.settled and now >= stream.offload_after:

@@ -79,6 +79,7 @@ class Traffic:
     )
     ignored: int = 0
     dropped: int = 0
+    nowhere: int = 0
     relatches: int = 0
     refused: int = 0
 
@@ -89,6 +90,7 @@ class Traffic:
                 self.passed[stream.component].add(stream)
                 self.ignored += stream.ignored
                 self.dropped += stream.dropped
+                self.nowhere += stream.nowhere
                 self.relatches += stream.latch.relatches
                 if stream.refusals is not None:
                     self.refused += stream.refusals.count

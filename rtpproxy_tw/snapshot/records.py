@@ -74,6 +74,7 @@ STREAM = Shape(
         "accepted": COUNT,
         "relayed": COUNT,
         "dropped": COUNT,
+        "nowhere": COUNT,
         "ignored": COUNT,
         "octets": COUNT,
         "first_heard": TIME,

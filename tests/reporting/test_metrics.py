@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from hypothesis import strategies as st
 
 from rtpproxy_tw.commands import Delete, Lookup, MediaOptions, Origin, Remote, Update
 from rtpproxy_tw.errors import CommandError
-from rtpproxy_tw.gauges import Gauges, kernel_drops
-from rtpproxy_tw.recording.counts import RecordingCounts
+from rtpproxy_tw.gauges import Counts, Gauges, kernel_drops
 from rtpproxy_tw.reporting.aliases import RtpengineNames
 from rtpproxy_tw.reporting.exposition import Family, Histogram, histograms, labelled, text_of
 from rtpproxy_tw.reporting.metrics import BATCH, SLICE, LagMeter, MeteredExecutor, Metrics
@@ -33,14 +33,26 @@ parser = pytest.importorskip("prometheus_client.parser")
 NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
-def gauges(served: Served, recordings: RecordingCounts | None = None) -> Gauges:
+@dataclass
+class Counted:
+    """Figures on recordings."""
+
+    active: int = 0
+    started: int = 0
+    finished: int = 0
+    failed: int = 0
+    packets_written: int = 0
+    packets_lost: int = 0
+
+
+def gauges(served: Served, recordings: Counts | None = None) -> Gauges:
     """Metrics of a process with ten pairs of ports."""
     return Gauges(
         max_sessions=0,
         pairs=10,
         free_pairs=lambda: {2: 5},
         failures=served.bench.plane.failures,
-        recordings=recordings or RecordingCounts(),
+        recordings=recordings or Counted(),
         space=lambda: 1 << 30,
         relay=served.draining,
     )
@@ -307,6 +319,19 @@ def test_what_is_not_passed_on_is_no_outgoing_octet() -> None:
         assert value(text, "relay_bytes_total", proto="rtp", dir=direction, path="user") == octets
 
 
+def test_what_has_nowhere_to_go_is_told_from_what_the_kernel_refuses() -> None:
+    served = Served()
+    served.call()
+    (session,) = served.bench.registry.of_call("call")
+    session.callee.rtp.sender = None
+    served.media(packets=2)
+    session.callee.rtp.latch.remote = None
+    served.media(packets=3, first=2)
+    text = scraped(served)
+    assert value(text, "relay_drops_total", reason="no_peer") == 3
+    assert value(text, "relay_drops_total", reason="send_error") == 2
+
+
 def test_strangers_that_begin_to_send_are_counted() -> None:
     served = Served()
     served.call()
@@ -320,8 +345,7 @@ def test_strangers_that_begin_to_send_are_counted() -> None:
 
 def test_recordings_and_what_they_lack_are_told() -> None:
     served = Served()
-    counts = RecordingCounts(started=7, finished=3, failed=1, packets_written=900, packets_lost=5)
-    served.metrics.further = [gauges(served, counts)]
+    served.metrics.further = [gauges(served, Counted(3, 7, 3, 1, 900, 5))]
     text = scraped(served)
     assert not list(complaints(text))
     assert value(text, "relay_recordings") == 3
