@@ -138,6 +138,8 @@ class Stream:
     accepted: int = 0
     relayed: int = 0
     dropped: int = 0
+    nowhere: int = 0
+    """Of those, how many had nowhere to go: the other party's address was not known."""
     ignored: int = 0
     octets: int = 0
     withheld: int = 0

@@ -254,13 +254,14 @@ class Metrics:
         reasons = {
             "unlatched": max(0, early),
             "wrong_source": traffic.ignored,
-            "send_error": traffic.dropped,
+            "no_peer": traffic.nowhere,
+            "send_error": traffic.dropped - traffic.nowhere,
         }
         yield labelled(
             "relay_drops_total",
             "counter",
-            "Packets not passed on: before the answer, from a source that is not believed, or"
-            " with nowhere to go.",
+            "Packets not passed on: before the answer, from a source that is not believed, with"
+            " nowhere to go, or not taken by the kernel.",
             _by("reason", reasons),
         )
         yield single(
