@@ -91,6 +91,12 @@ class Latch(ABC):
         To be called before anything is heard. A policy need not care.
         """
 
+    def carried(self, ssrc: int, sequence: int, at: float) -> None:  # noqa: B027
+        """RTP only: others relayed packets of ``source``, the last one ``at`` that time.
+
+        A policy that knows streams by SSRC and sequence number keeps up by it.
+        """
+
     @abstractmethod
     def follow(self, rtp: Address, now: float) -> None:
         """RTCP only: the RTP stream of the same leg now believes ``rtp``.

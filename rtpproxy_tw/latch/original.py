@@ -117,6 +117,15 @@ class RtpproxyLatch(Latch):
         self.settled = self._latched and not self._open(now)
         return True
 
+    def carried(self, ssrc: int, sequence: int, at: float) -> None:
+        """Others relayed packets of ``source``, the last one at ``at``."""
+        if self._current_ssrc is not None and ssrc != self._current_ssrc and ssrc:
+            self._current_ssrc, self._current = ssrc, ssrc.to_bytes(4, "big")
+            self._ssrc = ssrc
+        if ssrc == self._ssrc:
+            self._sequence, self._refreshed = sequence, at
+            self._look_at = at + REFRESH
+
     def follow(self, rtp: Address, now: float) -> None:
         """RTCP is where RTP was heard, next port, unless it is at that host already."""
         host, port = rtp

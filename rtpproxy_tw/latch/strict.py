@@ -148,6 +148,11 @@ class StrictLatch(Latch):
         """The port was another call's: what its parties still send is not this one's."""
         self._late = stragglers
 
+    def carried(self, ssrc: int, sequence: int, at: float) -> None:
+        """Others relayed packets of ``source``, the last one at ``at``."""
+        if self._trail is not None:
+            self._trail.note(ssrc, sequence, at)
+
     def follow(self, rtp: Address, now: float) -> None:
         """RTCP is to agree with ``rtp`` in its host (one party has one address)."""
         moved = self._rtp_source not in (None, rtp)

@@ -7,6 +7,9 @@ from rtpproxy_tw.rtp import Header
 SAMPLE_EVERY = 1.0
 """Seconds between two looks at a stream that is as expected."""
 
+LONGEST = 10.0
+"""Seconds between two samples after which numbers may have wrapped, and tell no rate any more."""
+
 TOLERANCE = 536
 """Sequence numbers; the original's measure of what may be the same stream."""
 
@@ -33,13 +36,17 @@ class Trail:
 
     def sample(self, header: Header, now: float) -> None:
         """``header`` is the stream's; its SSRC may have changed."""
+        self.note(header.ssrc, header.sequence, now)
+
+    def note(self, ssrc: int, sequence: int, now: float) -> None:
+        """The same of a packet that was seen elsewhere."""
         elapsed = now - self._sampled
-        if header.ssrc == self._ssrc and elapsed >= SAMPLE_EVERY / 2:
-            ahead = (header.sequence - self._sequence) & 0xFFFF
+        if ssrc == self._ssrc and SAMPLE_EVERY / 2 <= elapsed <= LONGEST:
+            ahead = (sequence - self._sequence) & 0xFFFF
             if ahead < 0x8000:
                 self._rate = ahead / elapsed
-        self._ssrc = header.ssrc
-        self._sequence = header.sequence
+        self._ssrc = ssrc
+        self._sequence = sequence
         self._sampled = now
 
     def continues(self, header: Header, now: float) -> bool:

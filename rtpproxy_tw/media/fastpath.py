@@ -286,6 +286,9 @@ class Offloader:
         # While it is held, the statistics go on here.
         if stream.component is Component.RTP and sample.packets != carried.analysed:
             carried.analysed = sample.packets
+            if sample.rtp.ssrc is not None:
+                number = sample.rtp.highest & 0xFFFF
+                stream.latch.carried(sample.rtp.ssrc, number, sample.last_ns * NANO)
             if stream.analyzer is None:
                 stream.analyzer = Analyzer()
             stream.analyzer.resume(dict(zip(_FIELDS, _values(sample.rtp), strict=True)))

@@ -38,10 +38,10 @@ TO_CALLER_LEG, TO_CALLEE_LEG = ("127.0.0.1", 40002), ("127.0.0.1", 40000)
 class Carried(Bench):
     """A call on a relay with a fast path in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, latching: str = "strict") -> None:
         self.path = FakePath()
         self.path.start()
-        super().__init__(kernel=self.path)
+        super().__init__(kernel=self.path, latching=latching)
         self.do(Update("c", "f", None, F))
         self.do(Lookup("c", "f", "t", T))
         (self.session,) = self.registry
@@ -277,6 +277,21 @@ def test_a_party_that_moved_is_followed_from_the_path(bench: Carried) -> None:
         assert bench.arrive(rtp(bench.sequence + number, 2), CALLEE, TO_CALLEE_LEG) is fate
     assert bench.path.sent[-1] == (rtp(bench.sequence + 32, 2), TO_CALLER_LEG, mover)
     assert bench.arrive(rtp(bench.sequence + 33, 1), CALLER) is Fate.UP
+
+
+@pytest.mark.parametrize("latching", ["strict", "rtpproxy"])
+def test_a_stream_is_known_by_its_number_however_long_it_was_carried(latching: str) -> None:
+    """What the latch remembers of the stream is from the path, not from before it."""
+    bench = Carried(latching)
+    bench.talk(1500)
+    assert bench.carried
+    bench.clock.advance(1.1)
+    mover = ("127.0.0.1", 5555)
+    latch = bench.session.caller.rtp.latch
+    bench.arrive(rtp(bench.sequence + 1500, 1), mover)
+    assert latch.source == CALLER
+    bench.arrive(rtp(bench.sequence + 55, 1), mover)
+    assert latch.source == mover
 
 
 def test_a_flow_that_lost_its_way_comes_back_to_the_sockets(bench: Carried) -> None:
