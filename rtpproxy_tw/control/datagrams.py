@@ -79,7 +79,7 @@ class Datagrams(DatagramProtocol):
         if _REPLY.match(command):
             self.unanswered += 1
             return
-        reply = self._reply(cookie, command, addr)
+        reply = self._reply(cookie, command, addr, host)
         if len(reply) > AMPLIFICATION * len(datagram) and self._access.is_stranger(host):
             reply = self._cut_short(cookie, host)
             if len(reply) > AMPLIFICATION * len(datagram):
@@ -110,8 +110,8 @@ class Datagrams(DatagramProtocol):
         )
         return b"E%d\n" % TOO_LONG if cookie is None else b"%b E%d\n" % (cookie, TOO_LONG)
 
-    def _reply(self, cookie: bytes | None, command: bytes, source: Address) -> bytes:
-        origin = Origin(self._kind, numeric_host(source[0]), self._local, self._access.denied)
+    def _reply(self, cookie: bytes | None, command: bytes, source: Address, host: str) -> bytes:
+        origin = Origin(self._kind, host, self._local, self._access.denied)
         if len(command) > MAX_COMMAND:
             command = b""  # it may have lost its end, and would then be another command
         if cookie is None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import typing
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import (
@@ -64,6 +65,7 @@ def host_of(address: object) -> str | None:
     return None if host is None else numeric_host(host)
 
 
+@lru_cache(maxsize=4096)
 def numeric_host(host: str) -> str:
     """``host`` as the rest of the relay writes it."""
     try:
