@@ -14,6 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -35,9 +36,6 @@ SLICE = 0.002
 
 PAUSE = 0.004
 """Seconds between two slices."""
-
-BATCH = 8
-"""Calls between two looks at the clock."""
 
 FIGURES = 250
 """Calls whose figures are renewed in one round though nothing else has changed."""
@@ -66,18 +64,17 @@ class Listener:
 
 @dataclass(slots=True)
 class _Known:
-    """A call as it was told last, and when it was looked at last."""
+    """A call as it was told last."""
 
     told: bytes
     signs: tuple[tuple[str, Sign], ...]
     at: float
-    told_at: float
     sequence: int
 
     @property
     def octets(self) -> bytes:
         """As JSON."""
-        return b'{"at":%.3f,%b' % (self.told_at, self.told[1:])
+        return b'{"at":%.3f,%b' % (self.at, self.told[1:])
 
 
 class _Said(NamedTuple):
@@ -108,6 +105,8 @@ class Feed:
     _listeners: list[Listener] = field(default_factory=list)
     _known: dict[str, _Known] = field(default_factory=dict)
     """In the order of their last change."""
+    _turns: Iterator[str] = field(default_factory=lambda: iter(()))
+    """Whose figures are next."""
     _gone: deque[_Said] = field(default_factory=deque)
     _news: deque[_Said] = field(default_factory=lambda: deque(maxlen=NEWS_KEPT))
     _relay: bytes = b"{}"
@@ -164,7 +163,7 @@ class Feed:
         if seen is not None and seen < self._forgotten:
             seen = None
         sequence, at = self.sequence, seen or 0
-        calls = [each.octets for each in self._newest(seen)]
+        calls = self._newest(seen)
         gone = [] if seen is None else [each.octets for each in self._gone if each.sequence > at]
         news = [each.octets for each in self._news if seen is None or each.sequence > at]
         relay = self._relay
@@ -182,7 +181,7 @@ class Feed:
         self,
         sequence: int,
         relay: bytes,
-        calls: Sequence[bytes],
+        calls: Sequence[_Known],
         gone: Sequence[bytes],
         news: Sequence[bytes],
         *,
@@ -194,7 +193,7 @@ class Feed:
                 b'{"reset":%b,"calls":[%b],"gone":[%b]}'
                 % (
                     b"true" if reset and not first else b"false",
-                    b",".join(calls[first : first + PART]),
+                    b",".join(each.octets for each in calls[first : first + PART]),
                     b"" if first else b",".join(gone),
                 ),
             )
@@ -239,8 +238,9 @@ class Feed:
         number = self.sequence + 1
         verdicts: Counter[str] = Counter()
         states: Counter[str] = Counter()
-        seen, turns, kernel = set(), FIGURES, 0
-        for count, call_id in enumerate(calls, 1):
+        seen, kernel, turn = set(), 0, self._next_turn()
+        for call_id in calls:
+            yield
             now = self.clock.seconds()
             found = [(each, sign(each, now)) for each in self._sessions(call_id)]
             if not found:
@@ -250,13 +250,10 @@ class Feed:
                 states[state] += 1
                 verdicts.update((caller, callee))
                 kernel += by_kernel + and_back
-            turns -= self._renew(call_id, found, now, number, turns > 0)
-            if count % BATCH == 0:
-                yield
-        for count, call_id in enumerate(self._known.keys() - seen, 1):
+            self._renew(call_id, found, now, number, call_id in turn)
+        for call_id in self._known.keys() - seen:
+            yield
             self._remove(call_id, number)
-            if count % BATCH == 0:
-                yield
         self._relay = to_json(
             {
                 **self.overview(),
@@ -270,6 +267,14 @@ class Feed:
     def _sessions(self, call_id: str) -> list[Session]:
         return [] if self.registry is None else self.registry.of_call(call_id)
 
+    def _next_turn(self) -> set[str]:
+        """The calls whose figures are told in this round even if nothing else has changed."""
+        turn = set(islice(self._turns, FIGURES))
+        if len(turn) < FIGURES and self.registry is not None:
+            self._turns = iter(self.registry.calls())
+            turn.update(islice(self._turns, FIGURES - len(turn)))
+        return turn
+
     def _renew(
         self,
         call_id: str,
@@ -277,30 +282,22 @@ class Feed:
         now: float,
         number: int,
         has_turn: bool,
-    ) -> bool:
-        """Have the call told if it must be, or if it may be; whether it took a turn for that."""
+    ) -> None:
+        """Have the call told if it must be, or if its turn has come, and it is another."""
         signs = tuple((session.key.from_tag, signs) for session, signs in found)
         known = self._known.get(call_id)
         changed = known is None or known.signs != signs
-        # Half a round less, as rounds are not all of one length.
-        due = has_turn and (known is None or now - known.at >= self._period() - EVERY / 2)
-        if not (changed or due):
-            return False
+        if not (changed or has_turn):
+            return
         if changed:
             self._tell(call_id, found, dict(known.signs) if known else {}, now, number)
-        told, epoch = to_json(row(call_id, found, now, self._epoch())), self._epoch()
-        if known is not None and known.told == told:
-            known.at = now
-        else:
+        told = to_json(row(call_id, found, now, self._epoch()))
+        if known is None or known.told != told:
             self._known.pop(call_id, None)
-            self._known[call_id] = _Known(told, signs, now, epoch + now, number)
-        return not changed
+            self._known[call_id] = _Known(told, signs, self._epoch() + now, number)
 
     def _epoch(self) -> float:
         return self.wall() - self.clock.seconds()
-
-    def _period(self) -> float:
-        return max(EVERY, EVERY * len(self._known) / FIGURES)
 
     def _remove(self, call_id: str, number: int) -> None:
         del self._known[call_id]
