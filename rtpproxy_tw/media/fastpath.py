@@ -14,8 +14,7 @@ packets that the path leaves to the socket later.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from dataclasses import dataclass
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -37,9 +36,7 @@ its own: fragments."""
 
 NANO = 1e-9
 
-_FIELDS = tuple(field.name for field in fields(RtpState))
-_values = attrgetter(*_FIELDS)
-"""dataclasses.asdict copies in depth, which costs ten times as much."""
+_FIELDS = RtpState._fields
 
 WINDOW = (1 << 64) - 1
 """The path remembers so many sequence numbers."""
@@ -291,7 +288,7 @@ class Offloader:
                 stream.latch.carried(sample.rtp.ssrc, number, sample.last_ns * NANO)
             if stream.analyzer is None:
                 stream.analyzer = Analyzer()
-            stream.analyzer.resume(dict(zip(_FIELDS, _values(sample.rtp), strict=True)))
+            stream.analyzer.resume(dict(zip(_FIELDS, sample.rtp, strict=True)))
 
     def _add_traffic(self, carried: Carried, packets: int, octets: int, last_ns: int) -> None:
         fresh = packets - carried.packets

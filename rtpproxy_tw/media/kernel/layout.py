@@ -23,6 +23,8 @@ RECENT = 10
 
 WINDOW = (1 << 64) - 1
 
+_make = tuple.__new__
+
 KEY = Struct("<16s2sH")
 """Address, port, family."""
 
@@ -167,33 +169,43 @@ def pack_rtp(state: RtpState) -> bytes:
     )
 
 
+def swap(word: int) -> int:
+    """From one order of octets to the other, of 32 bits."""
+    return int.from_bytes(word.to_bytes(4, "little"), "big")
+
+
 def unpack_rtp(slot: bytes) -> RtpState:
     """The statistics in a whole slot."""
     words = RTP.unpack_from(slot, RTP_AT)
-    ssrc, payload_type = words[9:11]
-    recent, (count, samples) = words[18:28], words[28:30]
+    earlier, offset, lowest, highest, seen, received, duplicates, errors, ssrc_changes = words[:9]
+    ssrc, payload_type, last, peak, total, jitter_samples, ticks, timestamp, rate = words[9:18]
+    count, samples = words[28:30]
     known = payload_type != NO_PAYLOAD_TYPE
-    return RtpState(
-        received=words[5],
-        duplicates=words[6],
-        errors=words[7],
-        ssrc=int.from_bytes(ssrc.to_bytes(4, "little"), "big") if known else None,
-        ssrc_changes=words[8],
-        payload_type=payload_type if known else None,
-        earlier=words[0],
-        offset=words[1],
-        lowest=words[2],
-        highest=words[3],
-        seen=words[4],
-        jitter_last=words[11] / JITTER_UNIT,
-        jitter_peak=words[12] / JITTER_UNIT,
-        jitter_total=words[13] / JITTER_UNIT,
-        jitter_samples=words[14],
-        source_samples=samples,
-        clock_rate=words[17],
-        ticks=words[15],
-        timestamp=words[16],
-        recent=recent[:count][::-1],
+    # By place, which takes a third of the time that names do; each call is looked at every second.
+    return _make(
+        RtpState,
+        (
+            received,
+            duplicates,
+            errors,
+            swap(ssrc) if known else None,
+            ssrc_changes,
+            payload_type if known else None,
+            earlier,
+            offset,
+            lowest,
+            highest,
+            seen,
+            last / JITTER_UNIT,
+            peak / JITTER_UNIT,
+            total / JITTER_UNIT,
+            jitter_samples,
+            samples,
+            rate,
+            ticks,
+            timestamp,
+            words[18 : 18 + count][::-1],
+        ),
     )
 
 

@@ -58,8 +58,7 @@ class Flow:
     a datagram is handed up, until ``passed``."""
 
 
-@dataclass(frozen=True, slots=True)
-class RtpState:
+class RtpState(NamedTuple):
     """RTP statistics as :class:`rtpproxy_tw.quality.analyzer.Analyzer` keeps them.
 
     The same words with the same meaning, so that one may go on where the other left off. Only
@@ -101,6 +100,10 @@ class RtpState:
         return self.earlier + self.highest - self.lowest + 1
 
 
+NO_RTP = RtpState()
+"""Before any packet."""
+
+
 class Traffic(NamedTuple):
     """What changes with every packet."""
 
@@ -134,7 +137,7 @@ class Sample:
     """Lost because the kernel was out of memory."""
     tap_lost: int = 0
     """Relayed, but not copied: the tap's reader was too slow."""
-    rtp: RtpState = RtpState()
+    rtp: RtpState = NO_RTP
     """Counts on from what was given to ``add``."""
 
 
