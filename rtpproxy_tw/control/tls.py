@@ -15,10 +15,10 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import connectionDone
@@ -232,11 +232,10 @@ def private_key(path: str) -> crypto.PKey:
 
 def _expiries(path: str) -> Iterator[Expiry]:
     for each in certificates(path):
-        subject = each.getSubject()
-        until = datetime.strptime(each.original.get_notAfter().decode(), "%Y%m%d%H%M%SZ")
-        name = getattr(subject, "commonName", None) or b"?"
-        shown = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-        yield Expiry(path, shown, until.replace(tzinfo=timezone.utc).timestamp())
+        found = each.original.to_cryptography()
+        names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        shown = str(names[0].value) if names else "?"
+        yield Expiry(path, shown, found.not_valid_after_utc.timestamp())
 
 
 def _read(path: str) -> bytes:
