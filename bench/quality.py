@@ -43,12 +43,8 @@ class Nowhere:
         """Sent, as far as anybody knows."""
         return True
 
-    def pending(self) -> bool:
-        """Nothing waits."""
-        return False
-
     def drain(self) -> None:
-        """So there is nothing to handle."""
+        """Nothing waits."""
 
 
 @dataclass(frozen=True)

@@ -85,9 +85,6 @@ class Sender(Protocol):
     def send(self, datagram: bytes, to: Address) -> bool:
         """Send; False when the kernel refused (counted there, never logged per packet)."""
 
-    def pending(self) -> bool:
-        """Whether a datagram that has arrived waits to be read."""
-
     def drain(self) -> None:
         """Have what waits handled now."""
 

@@ -59,10 +59,6 @@ class FakePort:
         self.sent.append((datagram, to))
         return True
 
-    def pending(self) -> bool:
-        """Everything is delivered at once here."""
-        return False
-
     def drain(self) -> None:
         """Nothing ever waits."""
 

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.media.mediaset import BUFFER, MediaSet
-from rtpproxy_tw.media.udpport import BUDGET, mark, waiting
+from rtpproxy_tw.media.udpport import BUDGET, mark
 
 _UNSPECIFIED = bytes(16)
 """A ``sockaddr`` of the family AF_UNSPEC."""
@@ -56,10 +56,6 @@ class MediaSocket:
             self.send_errors += 1
             return False
         return True
-
-    def pending(self) -> bool:
-        """Whether a datagram that has arrived waits to be read."""
-        return waiting(self.socket)
 
     def drain(self) -> None:
         """Have what waits handled now, as far as one turn goes."""

@@ -59,15 +59,6 @@ def mark(sock: socket.socket, tos: int, family: int | None = None) -> None:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
 
 
-def waiting(sock: socket.socket) -> bool:
-    """Whether a datagram that has arrived waits in ``sock`` to be read."""
-    try:
-        sock.recv(1, socket.MSG_PEEK)
-    except OSError:
-        return False
-    return True
-
-
 class MediaPort(udp.Port):
     """A listening port for an already bound socket. ``send_errors`` counts refused sends."""
 
@@ -130,10 +121,6 @@ class MediaPort(udp.Port):
             self.send_errors += 1
             return False
         return True
-
-    def pending(self) -> bool:
-        """Whether a datagram that has arrived waits to be read."""
-        return waiting(self.socket)
 
     def drain(self) -> None:
         """Have what waits handled now, as far as one turn goes."""

@@ -40,9 +40,6 @@ class Port(Protocol):
     def send(self, datagram: bytes, to: Address) -> bool:
         """Send; False where the kernel refuses."""
 
-    def pending(self) -> bool:
-        """Whether a datagram that has arrived waits to be read."""
-
     def drain(self) -> None:
         """Have what waits handled now."""
 

@@ -38,12 +38,8 @@ class Sink:
         self.sent.append((datagram, to))
         return True
 
-    def pending(self) -> bool:
-        """Nothing ever waits."""
-        return False
-
     def drain(self) -> None:
-        """So there is nothing to handle."""
+        """Nothing ever waits."""
 
 
 def rtp(
