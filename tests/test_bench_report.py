@@ -8,9 +8,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from twisted.internet.task import Clock
 
 from bench.bars import Group, svg
 from bench.calls import Call, set_up
+from bench.growth import Growing
 from bench.report import from_json, write
 from bench.results import Better, Section, as_json
 from bench.rtpengine import NgClient, encoded
@@ -85,3 +87,13 @@ def test_a_call_is_set_up_and_ended_by_ng_messages() -> None:
     assert [b"5:offer" in heard[0], b"6:answer" in heard[1], b"6:delete" in heard[2]] == [True] * 3
     assert b"m=audio 4000 " in heard[0]
     assert b"m=audio 5000 " in heard[1]
+
+
+def test_further_sessions_leave_the_registry_as_large_as_it_was() -> None:
+    """Growth is measured at the size that is told."""
+    growing = Growing(Clock())
+    growing.fill(20)
+    assert growing.micros() > 0
+    assert len(growing.registry) == 20
+    growing.fill(30)
+    assert len(growing.registry) == 30
