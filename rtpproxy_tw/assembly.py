@@ -53,7 +53,7 @@ from rtpproxy_tw.reporting.sampling import Sampler, Sampling
 from rtpproxy_tw.service import Playing, RateMeter, Recordings, RelayService, Sessions
 from rtpproxy_tw.session import Leg, Session
 from rtpproxy_tw.statistics import Totals
-from rtpproxy_tw.succession import Connections, Flag, Replies, Succession
+from rtpproxy_tw.succession import Connections, Flag, PromptPart, Replies, Succession
 from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.logs import is_detailed
 
@@ -123,7 +123,10 @@ def assemble(
         plane=media.plane,
         totals=totals,
         now=reactor.seconds,
-        parts=(RecordingPart(storing.recorders, storing.writer),),
+        parts=(
+            RecordingPart(storing.recorders, storing.writer),
+            PromptPart(media.players),
+        ),
         first=(
             Settled(storing.writer),
             RecordingTotals(storing.recorders.counts),
@@ -133,7 +136,7 @@ def assemble(
         ),
         last=(Connections(lambda: control.sockets.factories, reactor),),
         adopted=(telling.sampler.created, *telling.adopted),
-        left=telling.left,
+        left=(telling.aftermath.catch_up, *telling.left),
         descriptors=lambda: {**control.sockets.descriptors, **http.descriptors},
         version=version(),
     )

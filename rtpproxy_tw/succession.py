@@ -18,10 +18,23 @@ from rtpproxy_tw.continuity.taking import Taker
 from rtpproxy_tw.control.factories import ControlFactory
 from rtpproxy_tw.control.framing import Carried
 from rtpproxy_tw.control.replies import ReplyCache
+from rtpproxy_tw.errors import PromptRefused
+from rtpproxy_tw.media.codecs import FRAMINGS
+from rtpproxy_tw.media.player import Players
 from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.session import Leg, Session
-from rtpproxy_tw.snapshot.kinds import ADDRESS, FLAG, OCTETS, TIME, Damaged, row
+from rtpproxy_tw.snapshot.kinds import (
+    ADDRESS,
+    COUNT,
+    FLAG,
+    OCTETS,
+    TIME,
+    Damaged,
+    integer,
+    row,
+    text,
+)
 from rtpproxy_tw.statistics import Totals
 
 
@@ -87,6 +100,50 @@ def _pair(leg: Leg, numbers: Any, luggage: Luggage) -> tuple[socket.socket, sock
     except BaseException:
         rtp.close()
         raise
+
+
+class PromptPart:
+    """What is being played to the parties of a session."""
+
+    _log = Logger()
+    name = "prompts"
+
+    def __init__(self, players: Players) -> None:
+        self._players = players
+
+    def pack(self, session: Session, luggage: Luggage) -> Any:
+        """See Part."""
+        found = {}
+        for leg in session.legs:
+            player = self._players.playing(leg)
+            if player is not None:
+                frames = player.ticks // FRAMINGS[player.payload_type].ticks
+                numbers = [player.ssrc, player.sequence, player.timestamp, player.marker]
+                place = list(player.track.place)
+                found[leg.side.value] = [player.name, player.payload_type, frames, place, numbers]
+        return found or None
+
+    def unpack(self, session: Session, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Part."""
+        if type(value) is not dict:
+            raise Damaged("no object")
+        for leg in session.legs:
+            if leg.side.value in value:
+                try:
+                    self._players.go_on(leg, *PLAYING.unpack(value[leg.side.value], shift))
+                except PromptRefused as refusal:
+                    self._log.error("a prompt does not go on: {reason}", reason=str(refusal))
+
+
+_U32 = integer(0, 0xFFFFFFFF)
+PLAYING = row(
+    text(4096),
+    integer(0, 127),
+    integer(1, 1000),
+    row(COUNT, integer()),
+    row(_U32, integer(0, 0xFFFF), _U32, integer(0, 0x80)),
+)
+"""File, payload type, frames a packet, place in the file, numbers of the next packet."""
 
 
 class Counters:

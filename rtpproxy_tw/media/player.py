@@ -124,6 +124,40 @@ class Players:
             raise PromptRefused(f"prompt {prompt!r}: no file for payload types {payload_types}")
         self._log.warn("{name}: its payload type cannot be played", name=silent)
 
+    def playing(self, leg: Leg) -> Player | None:
+        """What is being played to the party of ``leg``."""
+        return self._playing.get(leg)
+
+    def go_on(
+        self,
+        leg: Leg,
+        name: str,
+        payload_type: int,
+        frames: int,
+        place: tuple[int, int],
+        numbers: tuple[int, int, int, int],
+    ) -> None:
+        """Go on playing what another process has begun: SSRC, sequence, timestamp, marker.
+
+        Raises PromptRefused.
+        """
+        framing = FRAMINGS.get(payload_type)
+        if framing is None:
+            raise PromptRefused(f"{name}: payload type {payload_type} cannot be played")
+        track = Track(self._prompts, self._prompts.open(name), frames * framing.octets, place[1])
+        track.go_to(*place)
+        player = self._playing[leg] = Player(
+            leg,
+            track,
+            name,
+            payload_type,
+            frames * framing.milliseconds / 1000,
+            frames * framing.ticks,
+            *numbers,
+        )
+        self._processing.mute(leg.opposite.rtp)
+        self._pacer.add(lambda now: self._step(player, now))
+
     def stop(self, leg: Leg) -> bool:
         """See IPlayers."""
         player = self._playing.pop(leg, None)

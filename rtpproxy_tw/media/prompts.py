@@ -141,6 +141,15 @@ class Track:
         self._number = -1
         prompts.slice(prompt, 0)
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """How far it is: octets into the prompt, and how often that is still to be played."""
+        return self._at, self._left
+
+    def go_to(self, at: int, left: int) -> None:
+        """Go on from a ``place``; one that no packet begins at is moved back to where one does."""
+        self._at, self._left = at // self._octets * self._octets, left
+
     def take(self) -> bytes | None:
         """The next packet's payload, empty when that was all; None while it is being read."""
         while True:

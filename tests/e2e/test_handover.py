@@ -101,6 +101,8 @@ def talking(relay: Relay, calls: int = CALLS) -> Iterator[Talk]:
         yield talk
     finally:
         talk.end()
+        for party in talk.parties:
+            party.socket.close()
 
 
 @pytest.fixture
@@ -325,3 +327,30 @@ def test_the_control_tool_returns_when_the_new_process_serves(tmp_path: Path) ->
 def _ctl(api: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rtpproxy_tw.tools.ctl", "--api", f"unix:{api}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_a_prompt_goes_on_where_it_was(tmp_path: Path) -> None:
+    """The party hears each of its packets once, of one stream, and nothing of the other party."""
+    pid_file, prompt = tmp_path / "pid", tmp_path / "music"
+    Path(f"{prompt}.0").write_bytes(bytes(range(250)) * 320)  # ten seconds of PCMU
+    options = ["-p", str(pid_file), *USERSPACE, "--prompt-dir", str(tmp_path)]
+    with Relay(HOST, tmp_path, options=options) as relay, ExitStack() as stack:
+        stack.callback(_end, pid_file, relay.pid)
+        with talking(relay, 1) as talk:
+            assert relay.ask(f"P1 c0 {prompt} 0 f t") == "0"
+            listener = talk.parties[0]
+            time.sleep(0.2)
+            listener.heard()
+            restart(tmp_path)
+            time.sleep(0.5)
+            found = []
+            with suppress(BlockingIOError):
+                while True:
+                    found.append(listener.socket.recv(2048, socket.MSG_DONTWAIT))
+        assert len(found) > 50
+        assert len({datagram[8:12] for datagram in found}) == 1
+        numbers = [int.from_bytes(datagram[2:4], "big") for datagram in found]
+        assert numbers == [number & 0xFFFF for number in range(numbers[0], numbers[0] + len(found))]
+        heard = b"".join(datagram[12:] for datagram in found)
+        begin = heard[0]
+        assert heard == bytes((begin + each) % 250 for each in range(len(heard)))
