@@ -18,6 +18,11 @@ QUIET = 0.3
 PATIENCE = 5.0
 """Seconds to wait for such a silence, at most."""
 
+STALL = 0.5
+"""Seconds between two ticks after which a phase says nothing."""
+
+TRIES = 3
+
 LOOK_EVERY = 100
 """Ticks between two questions how many streams the kernel carries."""
 
@@ -105,8 +110,16 @@ def run(
             with column.relay(place.relay) as relay:
                 for phase in filter(None, phases):
                     progress(f"{column.name}: {', '.join(dict.fromkeys(r.name for r in phase))}")
-                    _Phase(place, column, relay, phase).run(matrix)
-                    place.clear()
+                    for _ in range(TRIES):
+                        played = _Phase(place, column, relay, phase)
+                        steady = played.play()
+                        cells = played.cells()
+                        place.clear()
+                        if steady:
+                            break
+                        progress("the attackers were held up themselves; again")
+                    matrix.cells += cells
+                    matrix.carried[column.name] = max(matrix.carried[column.name], played.carried)
     return matrix
 
 
@@ -117,24 +130,25 @@ class _Phase:
         self._place = place
         self._column = column
         self._relay = relay
+        self.carried = 0
+        """The most streams that the kernel carried."""
         self._calls = [
             (row, Call(place, relay.client, 100 * version + number, version, column.ports))
             for version in column.versions
             for number, row in enumerate(rows)
         ]
 
-    def run(self, matrix: Matrix) -> None:
-        """Play them, and add what came of it to ``matrix``."""
-        name = self._column.name
-        matrix.carried[name] = max(matrix.carried[name], self._play())
+    def cells(self) -> list[Cell]:
+        """What came of it."""
+        found = []
         for row, call in self._calls:
             alive = call.refused is None and call.is_alive()
             if alive:
                 call.end()
-            matrix.cells.append(
+            found.append(
                 Cell(
                     row,
-                    name,
+                    self._column.name,
                     call.version,
                     self._column.strict,
                     call.conclude(),
@@ -142,21 +156,28 @@ class _Phase:
                     call.refused,
                 )
             )
+        return found
 
-    def _play(self) -> int:
-        """All scripts, a tick at a time; the most streams that the kernel carried."""
+    def play(self) -> bool:
+        """All scripts, a tick at a time. False where the ticks were not: nobody spoke meanwhile.
+
+        Parties that are silent for a second may be taken for moved, which is another row.
+        """
         scripts: list[Script] = [row.play(call) for row, call in self._calls]
-        most = ticks = 0
-        due = time.monotonic()
+        ticks = 0
+        longest = 0.0
+        before = due = time.monotonic()
         while scripts:
             scripts = [script for script in scripts if self._goes_on(script)]
             due = max(due + TICK, time.monotonic())
             self._listen_until(due)
             ticks += 1
             if ticks % LOOK_EVERY == 0:
-                most = max(most, self._column.carried(self._relay))
+                self.carried = max(self.carried, self._column.carried(self._relay))
+            now = time.monotonic()
+            longest, before = max(longest, now - before), now
         self._drain()
-        return most
+        return longest < STALL
 
     def _drain(self) -> None:
         end = time.monotonic() + PATIENCE
