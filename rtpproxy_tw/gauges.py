@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from rtpproxy_tw.capacity import Capacity, capacity
@@ -148,6 +148,22 @@ class Gauges:
                 "Free for recordings where the last one was begun.",
                 space,
             )
+
+
+class Timers:
+    """``pending`` tells what is scheduled: one for each session, a handful for the relay."""
+
+    def __init__(self, pending: Callable[[], Sequence[object]]) -> None:
+        self._pending = pending
+
+    def families(self) -> Iterator[Family]:
+        """How many there are."""
+        yield single(
+            "relay_timers",
+            "gauge",
+            "Timers that wait; what grows here while the sessions do not is a leak.",
+            len(self._pending()),
+        )
 
 
 def kernel_drops(path: str = KERNEL_UDP) -> int | None:

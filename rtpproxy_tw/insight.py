@@ -16,7 +16,7 @@ from twisted.python.threadpool import ThreadPool
 from rtpproxy_tw.configuration.options import version
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.continuity.heirlooms import Heirlooms
-from rtpproxy_tw.gauges import Counts, Gauges
+from rtpproxy_tw.gauges import Counts, Gauges, Timers
 from rtpproxy_tw.http_sockets import HttpSockets
 from rtpproxy_tw.interfaces import IRecorders, ISessionObserver
 from rtpproxy_tw.media.routes import local_for
@@ -179,10 +179,10 @@ class Insight:
             relay=relay,
         )
         self._metrics.registry = registry
-        self._metrics.further = [gauges]
+        self._metrics.further = [gauges, Timers(self._reactor.getDelayedCalls)]
         if settings.rtpengine_metrics:
             names = RtpengineNames(self._metrics, self._totals, gauges.ports)
-            self._metrics.further += [names]
+            self._metrics.further = [*self._metrics.further, names]
         api = Api(
             registry=registry,
             recorders=recorders,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rtpproxy_tw.commands import Delete, Lookup, MediaOptions, Origin, Remote, Update
 from rtpproxy_tw.errors import CommandError
-from rtpproxy_tw.gauges import Counts, Gauges, kernel_drops
+from rtpproxy_tw.gauges import Counts, Gauges, Timers, kernel_drops
 from rtpproxy_tw.reporting.aliases import RtpengineNames
 from rtpproxy_tw.reporting.exposition import Family, Histogram, histograms, labelled, text_of
 from rtpproxy_tw.reporting.metrics import BATCH, SLICE, LagMeter, MeteredExecutor, Metrics
@@ -365,6 +365,14 @@ def test_why_there_were_no_ports_is_counted() -> None:
     with pytest.raises(CommandError):
         bench.do(Update("c", "t", None, Remote(), MediaOptions()))
     assert bench.plane.failures == {"range": 1, "taken": 0, "descriptors": 0, "address": 0}
+
+
+def test_timers_are_counted_as_they_wait() -> None:
+    served = Served()
+    before = len(served.bench.clock.getDelayedCalls())
+    served.metrics.further = [Timers(served.bench.clock.getDelayedCalls)]
+    served.bench.clock.callLater(5, str)
+    assert value(scraped(served), "relay_timers") == before + 1
 
 
 def test_drops_of_the_kernel_are_read(tmp_path: Path) -> None:
