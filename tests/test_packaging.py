@@ -136,9 +136,10 @@ def test_the_wheel_has_nothing_that_only_this_source_tree_needs(built: Built) ->
 
 
 def test_the_sdist_has_what_its_own_tests_need(built: Built) -> None:
-    wanted = {"tests/fakes.py", "tests/__init__.py", "tests/e2e/kamailio.cfg", "docs/conf.py"}
+    wanted = {"tests/fakes.py", "tests/__init__.py", "tests/e2e/homer.cfg", "docs/conf.py"}
     wanted |= {"README.rst", "LICENSE", "CONTRIBUTING.rst", "tox.ini", "pyproject.toml"}
     wanted |= {"twisted/plugins/rtpproxy_plugin.py", "bench/__main__.py"}
+    wanted |= {"packaging/examples/kamailio.cfg"}
     assert wanted <= names(built.sdist)
 
 

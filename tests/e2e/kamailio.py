@@ -10,7 +10,9 @@ from pathlib import Path
 from tests.e2e import loopback
 from tests.e2e.process import Process, wait_until
 
-CONFIG = Path(__file__).parent / "kamailio.cfg"
+EXAMPLES = Path(__file__).parent.parent.parent / "packaging" / "examples"
+
+CONFIG = EXAMPLES / "kamailio.cfg"
 
 PROGRAM = shutil.which("kamailio", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 """Where it is installed; None: it is not, or without the rtpproxy module."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -15,9 +16,12 @@ import pytest
 from tests.e2e import loopback
 from tests.e2e.calls import Call, run_calls, run_to_the_end
 from tests.e2e.checks import assert_heard, assert_silent_from
+from tests.e2e.kamailio import EXAMPLES
 from tests.e2e.phone import Phone
 from tests.e2e.process import Process, wait_until
 from tests.e2e.relay import Relay
+
+EXAMPLE = EXAMPLES / "sippy-b2bua"
 
 pytestmark = [
     pytest.mark.e2e,
@@ -31,18 +35,16 @@ pytestmark = [
 @contextmanager
 def b2bua(folder: Path, relay: Relay, notify: Path) -> Iterator[str]:
     """A B2BUA that sends every call to the callee. Its host; it knows the relay by then."""
-    options = {
-        "foreground": "on",
-        "sip_address": loopback.PROXY,
-        "sip_port": str(loopback.SIP_PORT),
-        "auth_enable": "off",
-        "acct_enable": "off",
-        "static_route": f"{loopback.CALLEE}:{loopback.SIP_PORT}",
-        "rtp_proxy_clients": relay.control,
-        "b2bua_socket": f"unix:{notify}",
+    settings = {
+        "SIP_ADDRESS": loopback.PROXY,
+        "SIP_PORT": str(loopback.SIP_PORT),
+        "ROUTE": f"{loopback.CALLEE}:{loopback.SIP_PORT}",
+        "RELAY": relay.control,
+        "NOTIFY": f"unix:{notify}",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    words = [f"--{name}={value}" for name, value in options.items()]
-    with Process([sys.executable, "-m", "sippy.b2bua", *words], folder / "b2bua.log") as process:
+    words = ["env", *(f"{name}={value}" for name, value in settings.items()), str(EXAMPLE)]
+    with Process(words, folder / "b2bua.log") as process:
         wait_until(
             lambda: loopback.is_bound((loopback.PROXY, loopback.SIP_PORT)), "the B2BUA listens"
         )
