@@ -1,0 +1,1 @@
+"""The hostile plan: each row of it against a real relay process, see docs/hostile.rst."""

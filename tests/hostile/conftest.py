@@ -1,0 +1,36 @@
+"""One world for all rows that can share it, and the check after each of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from bench import namespaces
+from tests.hostile.world import Watch, World
+
+ALL = bool(os.environ.get("RTPPROXY_HOSTILE_ALL"))
+"""Whether the slow rows are wanted too."""
+
+slow = pytest.mark.skipif(not ALL, reason="takes long: python -m tests.hostile")
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The world; not to be used without :func:`world`."""
+    if (why := namespaces.missing()) is not None:
+        pytest.skip(why)
+    made = World(tmp_path_factory.mktemp("hostile"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def world(shared: World) -> Iterator[World]:
+    """The world, which must be the same when the test is over."""
+    watch = Watch(shared)
+    yield shared
+    watch.check()
