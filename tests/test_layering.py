@@ -26,16 +26,24 @@ PURE = {
     "capacity",
     "beneath",
     "snapshot",
+    "stun",
+    "advertising",
 }
 """May not import Twisted at all, nor anything of ours that is not pure."""
 
 REGISTRY = {"registry"}
 """May import of Twisted only the interfaces and the logger."""
 
-FOLDERS = {"control", "media", "recording", "reporting", "web", "continuity"}
+FOLDERS = {"control", "media", "recording", "reporting", "web", "continuity", "cluster"}
 """Never import each other."""
 
 PURE_PARTS = {
+    "cluster.breaker",
+    "cluster.location",
+    "cluster.pending",
+    "cluster.scripts",
+    "cluster.store",
+    "cluster.watch",
     "control.access",
     "control.destinations",
     "control.escape",

@@ -1,0 +1,1 @@
+"""Tests of many relays as one service."""
