@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-MIRROR = "http://deb.debian.org/debian"
-RELEASE = "bookworm"
-LONG = 900.0
-"""Seconds for any of the steps; the slowest fetches a hundred packages."""
+from tests.packages.machine import MIRROR, RELEASE, run
 
 TOOLS = ("debootstrap", "dpkg-buildpackage", "dh", "unshare", "chroot")
 
@@ -39,21 +34,6 @@ AT_HOME = (
 """Where installing any package leaves something."""
 
 
-def run(*command: str | Path, **more: str) -> str:
-    """What ``command`` prints; it must succeed."""
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=LONG,
-        check=False,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **more},
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]} {done.stderr[-3000:]}"
-    return done.stdout
-
-
 class Debian:
     """A directory with a minimal Debian in it."""
 
@@ -74,14 +54,6 @@ class Debian:
             below[:] = [name for name in below if os.path.join(place, name) not in AT_HOME]
             found |= {os.path.join(place, name) for name in names}
         return found
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package."""
-    place = tmp_path_factory.mktemp("deb")
-    printed = run(ROOT / "packaging" / "build-deb", place)
-    return Path(printed.split()[-1])
 
 
 @pytest.fixture(scope="module")

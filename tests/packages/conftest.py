@@ -1,0 +1,40 @@
+"""The package, and a Debian with systemd to boot, each made once.
+
+Whoever tries again and again saves minutes by having them already: ``RTPPROXY_TEST_DEB`` names the
+package, ``RTPPROXY_TEST_ROOT`` a directory with such a Debian.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packages.machine import MIRROR, RELEASE, ROOT, run
+
+BOOTS = "systemd,systemd-sysv,dbus,python3,adduser,ca-certificates,iproute2,procps"
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built by its one command."""
+    if made := os.environ.get("RTPPROXY_TEST_DEB"):
+        return Path(made)
+    printed = run(ROOT / "packaging" / "build-deb", tmp_path_factory.mktemp("deb"))
+    return Path(printed.split()[-1])
+
+
+@pytest.fixture(scope="session")
+def bootable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A minimal Debian with systemd. It is not to be changed; a machine has a copy of it."""
+    if made := os.environ.get("RTPPROXY_TEST_ROOT"):
+        yield Path(made)
+        return
+    path = tmp_path_factory.mktemp("bootable") / "root"
+    include = f"--include={BOOTS}"
+    run("debootstrap", "--variant=minbase", include, RELEASE, path, MIRROR)
+    yield path
+    shutil.rmtree(path)  # it is large

@@ -1,0 +1,125 @@
+"""Every guide followed to the letter, in a Debian that reaches nothing but the package registries.
+
+What a guide tells to write is written, what it tells to run is run, in order, by root, on a machine
+with the addresses that the guides use; a command that fails fails the test. Afterwards the test looks
+at what the guide promised.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.packages.guide import names, steps_of
+from tests.packages.machine import ROOT, Machine, missing, run
+from tests.packages.registries import APT, PIP, Registries
+
+ADDRESSES = (
+    *("192.0.2.10/32", "192.0.2.11/32", "192.0.2.20/32", "192.0.2.21/32"),
+    *("10.0.0.10/32", "10.0.0.20/32", "2001:db8::10/128", "2001:db8::20/128"),
+)
+"""Of the machine, and of the telephones that the tests have."""
+
+SOURCES = "/root/rtpproxy-tw"
+"""The project's directory."""
+
+NOT_HERE = {"containers", "troubleshooting", "from-rtpengine", "from-mediaproxy"}
+"""Guides without a step that a machine of its own could try."""
+
+pytestmark = [
+    pytest.mark.packages,
+    pytest.mark.skipif(bool(missing()), reason=missing()),
+]
+
+Follow = Callable[[str], Machine]
+
+
+def prepare(machine: Machine) -> None:
+    """What a reader has before: addresses, the project's directory, a way to the registries."""
+    for address in ADDRESSES:
+        words = ["ip", "-n", machine.network, "address", "add", address, "dev", "lo"]
+        run(*words, *(["nodad"] if ":" in address else []))
+    (machine.root / "etc/apt/apt.conf.d/99proxy").write_text(APT)
+    (machine.root / "etc/pip.conf").write_text(PIP)
+    # Whose certificates the registries have here.
+    bundle = Path("/etc/ssl/certs/ca-certificates.crt")
+    shutil.copy(bundle, machine.root / "etc/ssl/certs" / bundle.name)
+
+
+def bring_sources(root: Path) -> None:
+    """The project's directory, as it is committed."""
+    place = root / SOURCES[1:]
+    place.mkdir()
+    packed = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], check=True, capture_output=True)
+    subprocess.run(["tar", "-x", "-C", place], input=packed.stdout, check=True)
+
+
+def follow(machine: Machine, name: str) -> None:
+    """Do what the guide says."""
+    for step in steps_of(name):
+        if not step.elsewhere:
+            machine.run(f"cd {SOURCES}\n{step.script}")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, bootable: Path) -> Iterator[Path]:
+    """A Debian where the guide to installing has been followed."""
+    folder = tmp_path_factory.mktemp("installing")
+    kept = folder / "kept"
+    with Machine(bootable, folder) as machine:
+        bring_sources(machine.root)
+        prepare(machine)
+        with Registries(machine.network) as registries:
+            follow(machine, "install")
+        assert registries.refused == set()
+        machine.run("apt-get clean; rm -rf /opt/rtpproxy-tw /root/.cache")
+        run("cp", "-a", "--reflink=auto", machine.root, kept)
+    yield kept
+    shutil.rmtree(kept)
+
+
+@pytest.fixture
+def followed(installed: Path, tmp_path: Path) -> Iterator[Follow]:
+    """Follows a guide on a machine with the package; that machine."""
+    with ExitStack() as stack:
+
+        def done(name: str) -> Machine:
+            machine = stack.enter_context(Machine(installed, tmp_path))
+            prepare(machine)
+            registries = stack.enter_context(Registries(machine.network))
+            follow(machine, name)
+            assert registries.refused == set()
+            return machine
+
+        yield done
+
+
+def call_over(machine: Machine, proxy: str, relay: str, folder: Path) -> None:
+    """A call by SIP, with media both ways."""
+    program = [sys.executable, "-m", "tests.packages.place_call", proxy, relay, str(folder)]
+    run("ip", "netns", "exec", machine.network, *program)
+
+
+def test_the_relay_is_installed_as_the_guide_says(installed: Path) -> None:
+    assert (installed / "usr/bin/rtpproxy-tw").is_symlink()
+    assert (installed / "etc/rtpproxy-tw/rtpproxy.toml").is_file()
+
+
+def test_kamailio_leads_calls_through_the_relay(followed: Follow, tmp_path: Path) -> None:
+    machine = followed("kamailio")
+    call_over(machine, "192.0.2.10", "192.0.2.10", tmp_path / "call")
+    assert machine.ask("systemctl is-enabled rtpproxy-tw") == "enabled\n"
+
+
+def test_every_guide_is_tried_or_known_not_to_be() -> None:
+    own = Path(__file__).read_text()
+    for name in names():
+        assert (f'"{name}"' in own.partition("def prepare")[2]) != (name in NOT_HERE), name
+        tried = [step for step in steps_of(name) if not step.elsewhere]
+        assert bool(tried) != (name in NOT_HERE), name
