@@ -30,6 +30,7 @@ from rtpproxy_tw.errors import AddressUnusable
 from rtpproxy_tw.insight import Around, Insight
 from rtpproxy_tw.interfaces import ISessionObserver
 from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media.attention import SIGN_EVERY
 from rtpproxy_tw.media.carrier import Carrier
 from rtpproxy_tw.media.epollplane import WATCH_EVERY, EpollPlane
 from rtpproxy_tw.media.player import Players
@@ -150,6 +151,7 @@ def assemble(
         *telling.accounting,
         every(1.0, reactor, RateMeter(totals).tick),
         every(BEAT, reactor, registry.beat),
+        every(SIGN_EVERY, reactor, media.plane.attend),
         every(1.0, reactor, storing.writer.flush),
         every(1.0, reactor, storing.recorders.tick),
         every(1.0, reactor, media.plane.refresh_all),

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.interfaces import IFastPath
+from rtpproxy_tw.media.attention import Attention
 from rtpproxy_tw.media.fastpath import NullFastPath
 from rtpproxy_tw.quality.analyzer import Analyzer
 from rtpproxy_tw.quality.refusals import Refusals
@@ -35,6 +36,7 @@ class Relay:
         fast_path: IFastPath | None = None,
         send_twice: bool = False,
     ) -> None:
+        self.attention = Attention()
         self.now = self._now = now
         self._totals = totals
         self._fast_path: IFastPath = NullFastPath() if fast_path is None else fast_path
@@ -60,6 +62,9 @@ class Relay:
             # The latch must know how long its source has really been silent.
             self._fast_path.refresh(session)
         believed = latch.source
+        if source != believed:
+            # Nobody was silent while we did not listen.
+            latch.last_heard = max(latch.last_heard, self.attention.since(now))
         if not latch.hear(source, datagram, now):
             stream.ignored += 1
             totals.npkts_discard += 1

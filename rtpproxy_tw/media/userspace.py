@@ -210,6 +210,10 @@ class UserspacePlane:
         """See IMediaPlane."""
         self._fast_path.refresh_all()
 
+    def attend(self) -> None:
+        """The loop runs. To be called every ``attention.SIGN_EVERY`` seconds."""
+        self._relay.attention.sign(self._relay.now())
+
     def _allocate(
         self,
         host: str,
