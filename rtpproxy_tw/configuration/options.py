@@ -36,6 +36,13 @@ def interpret(
     given = read_arguments(arguments)
     if given and given[-1].name in INFORMATIVE:
         return information(given[-1].name, program)
+    names = {item.name for item in given}
+    if "check" in names:
+        # Imported only where it is wanted, as it knows everything.
+        from rtpproxy_tw.tools.check import check_given
+
+        report = check_given(given, host=host)
+        return Message(report.json() if "json" in names else report.text(), report.status)
     configured = configure(given, host or Host())
     if any(item.name == "print_config" for item in given):
         return Message(to_toml(configured.settings).rstrip("\n"))

@@ -164,6 +164,10 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("config", "", _TEXTS, "FILE", "read FILE.toml, or a file of modules", False, True),
         Switch("dso", "", _TEXTS, "FILE", "load the module rtpp_NAME.so", False, True),
         Switch("print_config", "", _NOTHING, "", "print the settings as TOML and exit", False),
+        Switch(
+            "check", "", _NOTHING, "", "tell whether it would start, and safely, and exit", False
+        ),
+        Switch("json", "", _NOTHING, "", "with --check: as one JSON value", False),
     ),
     "Information": (
         Switch("help", "h", _NOTHING, "", "print this text and exit", False),

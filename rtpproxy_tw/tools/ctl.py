@@ -36,13 +36,18 @@ API = "RTPPROXY_API"
 TOKEN_FILE = "RTPPROXY_TOKEN_FILE"
 """Variables of the environment for what would have to be given each time."""
 
+FOR_RELAYS = {"check": {"--json": False, "-h": False, "--help": False, "--calls": True}}
+"""Commands that take the options of a relay; their own options, and whether these have a value."""
+
 Command = Callable[[Client, argparse.Namespace], int | None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns the exit status."""
     parser = make_parser()
-    options = parser.parse_args(arguments)
+    words_given, relay = divided(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(words_given)
+    options.relay = relay
     # A call-id may hold anything; what the terminal's encoding lacks is escaped, no more.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -73,6 +78,8 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         return _demo(options)
     if options.command == "certs":
         return _certs(options)
+    if options.command == "check":
+        return _check(options)
     try:
         client = Client(options.api or _default(), _credentials(options))
     except OSError as error:
@@ -222,6 +229,14 @@ def _demo(options: argparse.Namespace) -> int:
     return demo.main(given)
 
 
+def _check(options: argparse.Namespace) -> int:
+    from rtpproxy_tw.tools.check import check
+
+    report = check(options.relay, options.calls)
+    print(report.json() if options.json else report.text())
+    return report.status
+
+
 def _certs(options: argparse.Namespace) -> int:
     try:
         from rtpproxy_tw.tools import certs
@@ -239,6 +254,32 @@ def _certs(options: argparse.Namespace) -> int:
         return REFUSED
     _tell(options, dict(made), certs.advice(options.directory, options.client, made))
     return DONE
+
+
+def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that are ours, and those that are options of a relay.
+
+    Commands of ``FOR_RELAYS`` take the relay's own command line, whose options argparse would not
+    know, beside the few that are named there.
+    """
+    ours = list(arguments)
+    at = 0
+    while at < len(ours) and ours[at].startswith("-"):
+        at += 1 if "=" in ours[at] or ours[at] in ("--json", "-h", "--help") else 2
+    if at >= len(ours) or ours[at] not in FOR_RELAYS:
+        return ours, []
+    known = FOR_RELAYS[ours[at]]
+    rest, ours, relay = ours[at + 1 :], ours[: at + 1], []
+    while rest:
+        word = rest.pop(0)
+        takes = known.get(word.partition("=")[0])
+        if takes is None:
+            relay.append(word)
+        else:
+            ours.append(word)
+            if takes and "=" not in word and rest:
+                ours.append(rest.pop(0))
+    return ours, relay
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -312,6 +353,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="its control socket, on this host or another: udp:HOST:PORT",
     )
     made.add_argument("--seconds", type=float, default=10.0, metavar="N", help="how long (10)")
+    made = add("check", "tell whether a relay with these options would start here, and safely")
+    made.usage = "rtpproxy-ctl check [--json] [--calls N] [options of rtpproxy-tw]"
+    made.add_argument(
+        "--calls", type=int, metavar="N", help="how many calls there are to be at once"
+    )
     made = add("certs", "make a private authority and certificates of it for tls: sockets")
     made.add_argument("directory", metavar="DIR", help="where to; what is there is kept")
     made.add_argument(

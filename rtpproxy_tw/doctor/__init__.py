@@ -1,0 +1,1 @@
+"""Proves with packets what a relay needs of the network."""

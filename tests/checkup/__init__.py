@@ -1,0 +1,1 @@
+"""Looks at settings and hosts before a relay starts."""
