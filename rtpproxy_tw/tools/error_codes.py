@@ -6,7 +6,7 @@ MEANINGS = {
     0: "unknown command",
     1: "wrong number of arguments",
     2: "this command takes no modifiers",
-    3: "sub-command unknown, malformed or not allowed here",
+    3: "sub-command unknown, malformed or not allowed here; command not taken on this socket",
     5: "empty or malformed command",
     6: "modifier not allowed in R or N",
     7: "unknown modifier of R, C or N",
