@@ -96,6 +96,8 @@ def test_a_listening_socket_of_systemd_is_served_and_stays(tmp_path: Path) -> No
             relay.terminate()
             assert relay.wait(LONG) == 0
         assert path.exists()
+        with socket.socket(socket.AF_UNIX) as next_client:
+            next_client.connect(str(path))  # it waits for the next relay
 
 
 def test_without_a_socket_of_systemd_the_relay_says_so(tmp_path: Path) -> None:

@@ -151,6 +151,11 @@ class UnixPort(unix.Port):
     own_path: str | None = None
     """What to remove; None where somebody else made the socket."""
     _identity: tuple[int, int] | None = None
+    _shouldShutdown = False
+    """Whoever else has the socket, systemd or a successor, goes on listening.
+
+    Twisted's TCP port sees to that itself where the socket was passed to it, its UNIX port does not.
+    """
 
     def startListening(self) -> None:
         """Bind, unless the socket was passed to us, and listen. Raises CannotListenError."""
