@@ -54,6 +54,10 @@ class NoSockets:
     def refresh(self, session: Session) -> None:
         """See IMediaPlane."""
 
+    def follow(self, session: Session) -> bool:
+        """See IMediaPlane."""
+        return False
+
     def refresh_all(self) -> None:
         """See IMediaPlane."""
 

@@ -37,6 +37,14 @@ class IMediaPlane(Interface):
     def refresh(session: Session) -> None:
         """Bring the counters and times of ``session`` up to date. Never raises."""
 
+    def follow(session: Session) -> bool:
+        """Do so at least with what is relayed, as cheaply as can be; never raises.
+
+        True where nothing has happened to its RTP since this or ``refresh`` was called last but
+        that a fast path carried more of it, each packet the next one, both ways: what its figures
+        lack is the jitter.
+        """
+
     def refresh_all() -> None:
         """Bring those of all sessions up to date, but for RTP statistics, and the totals."""
 
@@ -63,6 +71,9 @@ class IFastPath(Interface):
 
     def refresh(session: Session) -> None:
         """Add what was carried to the counters of ``session``."""
+
+    def follow(session: Session) -> bool:
+        """See IMediaPlane. Where the result is False, ``refresh`` is to be called."""
 
     def refresh_all() -> None:
         """The same for all sessions, but for RTP statistics."""

@@ -206,6 +206,10 @@ class UserspacePlane:
         """See IMediaPlane."""
         self._fast_path.refresh(session)
 
+    def follow(self, session: Session) -> bool:
+        """See IMediaPlane."""
+        return self._fast_path.follow(session)
+
     def refresh_all(self) -> None:
         """See IMediaPlane."""
         self._fast_path.refresh_all()

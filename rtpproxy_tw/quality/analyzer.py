@@ -160,15 +160,42 @@ class Analyzer:
         self.payload_type = state["payload_type"]
         if state["earlier"] != self._earlier:
             self.runs += 1
-        # Another counter remembers fewer numbers than there is room for here.
-        self.known_from = state["highest"] + 1 - max(state["seen"].bit_length(), LEAST_KNOWN)
+        self._take_seen(state)
         self._earlier = state["earlier"]
         self._offset = state["offset"]
         self._lowest = state["lowest"]
         self._highest = state["highest"]
-        self._seen = state["seen"]
-        self._unmarked = 0
         self._source = self._jitter.resume(self.ssrc, state)
+
+    def _take_seen(self, state: Mapping[str, Any]) -> None:
+        """Another counter remembers fewer numbers than there is room for here.
+
+        What was known here of those below stays known, if nothing lies between.
+        """
+        seen, highest = state["seen"], state["highest"]
+        known = max(seen.bit_length(), LEAST_KNOWN)
+        ahead = highest - self._highest
+        if state["earlier"] == self._earlier and 0 <= ahead <= known:
+            self._catch_up()
+            seen |= self._seen << ahead >> known << known & _WINDOW
+        else:
+            self.known_from = highest + 1 - known
+        self._seen = seen
+        self._unmarked = 0
+
+    def goes_on(self, highest: int, received: int) -> bool:
+        """Another counter has come so far in the present run: count along if nothing was missed.
+
+        True where each packet was the next one of the one before. All but the jitter is then as
+        if they had been heard here; else nothing is changed.
+        """
+        count = highest - self._highest
+        if count < 0 or received - self.received != count:
+            return False
+        self._highest = highest
+        self._unmarked += count
+        self.received = received
+        return True
 
     def heard(self, datagram: bytes, now: float) -> None:
         """Take one datagram into account; ``now`` is monotonic seconds. Raises nothing."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
+from rtpproxy_tw.quality.analyzer import WINDOW_SIZE
 from rtpproxy_tw.quality.bursts import GRACE, SHORT_GRACE, Bursts
 from rtpproxy_tw.quality.codecs import COMFORT_NOISE, clock_rate, codec_name, is_silent
 from rtpproxy_tw.quality.history import History, Interval
@@ -35,6 +36,9 @@ FEWEST = 50
 
 SILENT = 5.0
 """Seconds without RTP after which a party counts as silent: DTX still sends now and then."""
+
+MOST_UNREAD = WINDOW_SIZE - 100
+"""Packets after which the bitmap that tells which came must be read: at 50 a second, never."""
 
 SUFFERING = 10
 """Packets lost in a second, of the 50 that there usually are."""
@@ -100,6 +104,24 @@ class Monitor:
             if not self._unreachable:
                 self._tell(leg, now, "icmp", "cannot be reached, the network says")
             self._unreachable = stream.unreachable
+
+    def rests(self, leg: Leg, now: float) -> bool:
+        """Whether a look may wait if media of the party only went on since the last one.
+
+        Its figures are then as before but for the jitter, and the verdict, which is that all is
+        well, depends on nothing that time alone could change.
+        """
+        stream, interval = leg.rtp, self._interval
+        return (
+            self.code == "ok"
+            and interval is not None
+            and now - interval[0] <= INTERVAL - LOOKED_AT / 2
+            and not leg.rtcp.letters
+            and stream.ignored == self._ignored
+            and stream.unreachable == self._unreachable
+            and self.quiet_since == self.silent_since == inf
+            and stream.accepted - self._accepted < MOST_UNREAD
+        )
 
     def finish(self, leg: Leg, now: float) -> None:
         """The session has ended: judge what is left."""

@@ -24,6 +24,9 @@ from rtpproxy_tw.session import Ending, Leg, Session
 SLICE = 25
 """Sessions looked at in one go: a fraction of a millisecond."""
 
+THOROUGH = 10
+"""Every so many rounds ports are forgotten that were never said to be left."""
+
 ROUND = 0.8
 """Seconds over which a round is spread; the next one begins a second after it began."""
 
@@ -33,7 +36,8 @@ class Sampler:
     """Looks at all ``sessions`` each time :meth:`tick` is called, once a second.
 
     ``is_local`` tells whether a numeric host is an address of this machine; ``refresh`` brings the
-    counters of a session up to date that another path than ours carries; ``release`` has every
+    counters of a session up to date that another path than ours carries, and ``follow`` does where
+    that only went on, telling so (see IMediaPlane); ``release`` has every
     packet of a session judged for a while, those of strangers too.
     """
 
@@ -45,6 +49,7 @@ class Sampler:
         clock: IReactorTime,
         is_local: Callable[[str], bool],
         refresh: Callable[[Session], None] = lambda session: None,
+        follow: Callable[[Session], bool] = lambda session: False,
         release: Callable[[Session], None] = lambda session: None,
     ) -> None:
         self.sessions: Sequence[Session] | SessionRegistry = ()
@@ -52,13 +57,18 @@ class Sampler:
         self._clock = clock
         self._is_local = is_local
         self._refresh = refresh
+        self._follow = follow
         self._release = release
         self._left: list[Session] = []
         self._pause = 0.0
         self._turn: IDelayedCall | None = None
         self._ports: dict[tuple[int, int], Leg] = {}
-        """Whose RTP port a number is, as of the last whole round; by address family."""
+        """Whose RTP port a number is; by address family. Some that were may still be there."""
         self._found: dict[tuple[int, int], Leg] = {}
+        """The same as this round finds them."""
+        self._thorough = False
+        self._thorough_in = 0
+        """Rounds until it is looked anew where all ports are."""
 
     def tick(self) -> None:
         """A second has passed: begin a round, unless one is still going on."""
@@ -66,7 +76,9 @@ class Sampler:
             return
         self._left = list(self.sessions)
         self._pause = ROUND * SLICE / len(self._left)
-        self._found = {}
+        self._thorough = not self._thorough_in
+        self._thorough_in = (self._thorough_in or THOROUGH) - 1
+        self._found = {} if self._thorough else self._ports
         self._slice()
 
     def stop(self) -> None:
@@ -80,7 +92,7 @@ class Sampler:
         family = family_of(local[0])
         for port, component in ((local[1], 0), (local[1] - 1, 1)):
             leg = self._ports.get((family, port))
-            if leg is not None:
+            if leg is not None and leg.port == port:
                 stream = leg.streams[component]
                 if stream.latch.remote == remote:
                     stream.unreachable += 1
@@ -141,7 +153,13 @@ class Sampler:
             self._ports = self._found
 
     def _look(self, session: Session, now: float) -> None:
-        if session.caller.rtp.offloaded or session.callee.rtp.offloaded:
+        caller, callee = session.legs
+        if caller.rtp.offloaded or callee.rtp.offloaded:
+            if self._follow(session) and _rests(caller, now) and _rests(callee, now):
+                if self._thorough:
+                    self._note_port(caller, self._found)
+                    self._note_port(callee, self._found)
+                return
             self._refresh(session)
         for leg in session.legs:
             self._note_port(leg, self._found)
@@ -171,12 +189,16 @@ class Sampler:
             return False
         host, port = remote
         other = self._ports.get((family_of(host), port))
-        if other is None or other.local is None:
+        if other is None or other.local is None or other.port != port:
             return False
         local = other.local
         if host in (local.host, local.advertised):
             return True
         return local.wildcard and self._is_local(host)
+
+
+def _rests(leg: Leg, now: float) -> bool:
+    return leg.monitor is not None and leg.monitor.rests(leg, now)
 
 
 def _family(leg: Leg) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from rtpproxy_tw.addresses import Address
-from rtpproxy_tw.media.kernel.path import Flow, FlowId, KernelPath
+from rtpproxy_tw.media.kernel.path import PACKETS, Flow, FlowId, KernelPath, only_goes_on
 from tests.kernel.fake import Fate
 from tests.kernel.frames import rtp
 
@@ -22,6 +22,11 @@ FLOW = Flow(LOCAL, PARTY, LEAVES, OTHER)
 
 BUDGET = 3
 CAPACITY = 4
+
+
+def replaced(datagram: bytes) -> bytes:
+    """The same of another SSRC."""
+    return datagram[:8] + b"else" + datagram[12:]
 
 
 class Rig(ABC):
@@ -88,10 +93,33 @@ class PathContract(ABC):
 
     def test_a_glance_tells_whether_anything_was_counted(self, rig: Rig) -> None:
         id = rig.add()
-        before = rig.path.glance(id)
-        assert rig.path.glance(id) == before
+        glance = rig.path.glancer(id)
+        before = glance()
+        assert glance() == before
         rig.deliver(rtp(1))
-        assert rig.path.glance(id) != before
+        assert glance() != before
+
+    def test_a_glance_tells_media_that_goes_on_from_all_else(self, rig: Rig) -> None:
+        id = rig.add()
+        glance = rig.path.glancer(id)
+        rig.deliver(rtp(1))
+        told = [glance()]
+        for datagrams, ordinary in (
+            ((rtp(2), rtp(3)), True),
+            ((), True),
+            ((rtp(5),), False),  # one is missing,
+            ((rtp(4),), False),  # and comes late
+            ((rtp(5),), False),  # again
+            ((rtp(6, payload_type=8),), False),
+            ((rtp(7, payload_type=8), rtp(8, payload_type=8)), True),
+            ((replaced(rtp(9, payload_type=8)),), False),  # another SSRC
+            ((b"no RTP",), False),
+        ):
+            for datagram in datagrams:
+                assert rig.deliver(datagram) is Fate.RELAYED
+            told.append(glance())
+            assert only_goes_on(*told[-2:]) is ordinary, datagrams
+        assert told[-1][PACKETS] == rig.path.samples()[id].packets == 11
 
     def test_a_name_is_never_used_again(self, rig: Rig) -> None:
         ids = []

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 
 from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.media.kernel import layout
 from rtpproxy_tw.media.kernel.path import (
     Flow,
     FlowId,
+    Glance,
     OnTap,
     OnWithdrawn,
     RtpState,
@@ -231,10 +233,18 @@ class FakePath:
         """See KernelPath."""
         return self._flows[id].told()
 
-    def glance(self, id: FlowId) -> tuple[int, ...]:
+    def glancer(self, id: FlowId) -> Callable[[], Glance]:
         """See KernelPath."""
-        sample = self._flows[id].sample
-        return sample.packets, sample.failed, sample.refused
+        return partial(self._glance, self._flows[id])
+
+    def _glance(self, it: Carried) -> Glance:
+        sample, rtp = it.sample, state_of(it.analyzer)
+        return (
+            *(sample.packets, sample.octets, sample.last_ns),
+            *(sample.failed, sample.refused, sample.tap_lost),
+            *(rtp.earlier, rtp.lowest, rtp.highest, rtp.received, rtp.ssrc_changes),
+            *(rtp.ssrc or 0, -1 if rtp.payload_type is None else rtp.payload_type),
+        )
 
     def samples(self) -> Mapping[FlowId, Traffic]:
         """See KernelPath."""

@@ -25,6 +25,7 @@ from rtpproxy_tw.media.kernel.ipsec import policies_in_force
 from rtpproxy_tw.media.kernel.path import (
     Flow,
     FlowId,
+    Glance,
     OnTap,
     OnWithdrawn,
     RtpState,
@@ -294,10 +295,9 @@ class EbpfPath:
         if carried.final is None:
             self._table.passed(carried.slot, datagram, rtp)
 
-    def glance(self, id: FlowId) -> tuple[int, ...]:
+    def glancer(self, id: FlowId) -> Callable[[], Glance]:
         """See KernelPath."""
-        carried = self._flows[id]
-        return () if carried.final is not None else self._table.glance(carried.slot)
+        return self._table.glancer(self._flows[id].slot)
 
     def samples(self) -> Mapping[FlowId, Traffic]:
         """See KernelPath."""

@@ -40,6 +40,9 @@ FLAGS_AT = DESCRIPTION_AT + 20 + 4 * 16 + 3 * 4
 TRAFFIC = Struct("16xQQQ")
 """Packets, octets, last_ns. In the machine's own manner, which reads each word in one go."""
 
+GLANCE = Struct(f"16xQQQ16xQ8xQ16xQ24x{DESCRIPTION.size}xq8xqq8xQ16xQII")
+"""What path.Glance has. In the machine's own manner, too."""
+
 # Words of eight octets within the counters.
 LIVE, BUSY, PACKETS, OCTETS, LAST_NS, GAP_NS = range(6)
 HANDED, FAILED, FOREIGN, REFUSED = range(6, 10)

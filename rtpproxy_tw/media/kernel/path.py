@@ -115,6 +115,26 @@ class Traffic(NamedTuple):
     """When the last of them came, 0 before any."""
 
 
+Glance = tuple[int, ...]
+"""What can be told of a flow without reading all of it, by place: ``packets``, ``octets`` and
+``last_ns`` as in Traffic; ``failed``, ``refused`` and ``tap_lost`` as in Sample; ``earlier``,
+``lowest``, ``highest``, ``received``, ``ssrc_changes``, ``ssrc`` and ``payload_type`` as in
+RtpState, of which the last two may be written otherwise."""
+
+PACKETS, OCTETS, LAST_NS = range(3)
+HIGHEST, RECEIVED = 8, 9
+
+
+def only_goes_on(before: Glance, after: Glance) -> bool:
+    """Whether between two glances nothing happened but that each packet was the next one."""
+    return (
+        bool(before and after)
+        and after[PACKETS] - before[PACKETS] == after[HIGHEST] - before[HIGHEST]
+        and after[3:HIGHEST] == before[3:HIGHEST]
+        and after[10:] == before[10:]
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """All counters of one flow since its ``add``; consistent with each other."""
@@ -198,8 +218,11 @@ class KernelPath(Protocol):
     def sample(self, id: FlowId) -> Sample:
         """The counters now."""
 
-    def glance(self, id: FlowId) -> tuple[int, ...]:
-        """Numbers that differ from an earlier glance when any counter moved; the cheapest look."""
+    def glancer(self, id: FlowId) -> Callable[[], Glance]:
+        """The cheapest look, to be called again and again until the flow is removed or withdrawn.
+
+        What it gives differs from before when any counter moved.
+        """
 
     def samples(self) -> Mapping[FlowId, Traffic]:
         """What every flow carried, cheaply enough to be asked every second."""

@@ -10,19 +10,21 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from struct import Struct
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.media.kernel import layout
 from rtpproxy_tw.media.kernel.bpf_syscall import Map
-from rtpproxy_tw.media.kernel.path import RtpState, Traffic
+from rtpproxy_tw.media.kernel.path import Glance, RtpState, Traffic
 
 FOR_EVER = (1 << 64) - 1
 
 _WORDS = layout.SLOT_SIZE // 8
 
 _traffic = layout.TRAFFIC.unpack_from
+_glance = layout.GLANCE.unpack_from
 _make = tuple.__new__
 _flags = Struct("<I").unpack_from
 
@@ -143,14 +145,9 @@ class Table:
         """The three counters that every packet moves."""
         return _make(Traffic, _traffic(self._memory, slot * layout.SLOT_SIZE))
 
-    def glance(self, slot: int) -> tuple[int, int, int]:
-        """What was relayed, what failed and what was refused."""
-        words, base = self._words, slot * _WORDS
-        return (
-            words[base + layout.PACKETS],
-            words[base + layout.FAILED],
-            words[base + layout.REFUSED],
-        )
+    def glancer(self, slot: int) -> Callable[[], Glance]:
+        """See KernelPath. A packet under way may be in some of it only."""
+        return partial(_glance, self._memory, slot * layout.SLOT_SIZE)
 
     def slots(self) -> tuple[int, ...]:
         """Those in use."""
