@@ -154,7 +154,6 @@ def assemble(
         every(SIGN_EVERY, reactor, media.plane.attend),
         every(1.0, reactor, storing.writer.flush),
         every(1.0, reactor, storing.recorders.tick),
-        every(1.0, reactor, media.plane.refresh_all),
         Sampling(telling.sampler, registry, reactor),
         *_watching(media.plane, reactor),
         Collecting(registry, reactor),
@@ -232,6 +231,7 @@ class Telling:
             clock=reactor,
             is_local=lambda host: local_for(host) == host,
             refresh=media.plane.refresh,
+            follow=media.plane.follow,
             release=media.plane.release,
         )
         accounted = (_accounting(around),) if "acct_csv" in settings.modules else ()
