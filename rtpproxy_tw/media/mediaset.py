@@ -197,6 +197,7 @@ class MediaSet:
     def _dropped(self, cut: Shortcut, size: int) -> None:
         """What is counted as relayed, by then or later, was not."""
         cut.failed += 1
+        cut.nowhere += cut.out.homeless
         cut.withheld += size
         self._totals.npkts_relayed -= 1
         self._totals.npkts_discard += 1

@@ -55,6 +55,7 @@ class Shortcut:
         "extra",
         "failed",
         "look_at",
+        "nowhere",
         "out",
         "port",
         "receive",
@@ -83,8 +84,8 @@ class Shortcut:
         self.size = 0
         """How long most of them are, and next by how much they were longer, together."""
         self.extra = 0
-        self.failed = self.withheld = 0
-        """How many of them could not be sent on, and their octets."""
+        self.failed = self.nowhere = self.withheld = 0
+        """How many of them could not be sent on, or had nowhere to go, and their octets."""
         self.expected = NOTHING
         self.step = 0
         self._last = NOTHING
@@ -107,12 +108,13 @@ class Shortcut:
         stream.accepted += count
         stream.relayed += count - failed
         stream.dropped += failed
+        stream.nowhere += self.nowhere
         stream.withheld += self.withheld
         stream.octets += count * self.size + self.extra
         if stream.analyzer is not None:
             stream.analyzer.paced(arrivals, self.step - NUMBER >> 32)
         self._last = self.expected - self.step
-        self.extra = self.failed = self.withheld = 0
+        self.extra = self.failed = self.nowhere = self.withheld = 0
         arrivals.clear()
 
     def expect(self, header: int, size: int, analyzer: Analyzer) -> None:

@@ -231,6 +231,7 @@ class StreamSocket(MediaSocket):
             totals.npkts_relayed += 1
         else:
             stream.dropped += 1
+            stream.nowhere += stream.peer.latch.remote is None
             stream.withheld += size
             totals.npkts_discard += 1
 
@@ -264,6 +265,11 @@ class StreamSocket(MediaSocket):
             return True
         to = self._stream.latch.remote
         return to is not None and super().send(datagram, to)
+
+    @property
+    def homeless(self) -> bool:
+        """Whether it is not known where this stream's own party is."""
+        return self._stream.latch.remote is None
 
     def send_again(self, datagram: bytes | memoryview, error: OSError) -> bool:
         """The connected port gave ``error`` in place of sending."""
