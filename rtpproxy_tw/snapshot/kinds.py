@@ -7,8 +7,9 @@ moved by ``shift`` seconds.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from binascii import Error as BadBase64
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import lru_cache
@@ -95,7 +96,7 @@ def _pack_octets(value: bytes) -> str:
 def _octets(value: Any, shift: float) -> bytes:
     if type(value) is str and len(value) <= 2 * LONGEST_TEXT:
         try:
-            return a2b_base64(value.encode("ascii"), strict_mode=True) if value else b""
+            return b64decode(value, validate=True)
         except (BadBase64, ValueError):
             pass
     raise Damaged(f"{value!r:.80} is no octets")
