@@ -11,10 +11,11 @@ An advertised address is literal text unless it is one of these words:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from rtpproxy_tw import stun
-from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.addresses import Address, LocalAddress, family_of, is_loopback, is_peer
 
 
 class Policy(NamedTuple):
@@ -39,3 +40,48 @@ def policy_of(advertised: str | None) -> Policy | None:
     if advertised is not None and advertised.startswith("stun:"):
         return Policy(interface=False, server=stun.server(advertised.removeprefix("stun:")))
     return None
+
+
+Place = tuple[str, str | None]
+"""Host and label of a configured address, which tell it from all others."""
+
+
+class Told:
+    """What replies name in place of the policies, as far as it is known."""
+
+    def __init__(self) -> None:
+        self._known: dict[Place, str] = {}
+
+    def learn(self, local: LocalAddress, host: str) -> str | None:
+        """``local`` is seen as ``host``; what was told before, None where nothing was."""
+        place = local.host, local.label
+        before = self._known.get(place)
+        self._known[place] = host
+        return before
+
+    def known(self, local: LocalAddress) -> str | None:
+        """What is known of ``local``."""
+        return self._known.get((local.host, local.label))
+
+    def current(self, local: LocalAddress) -> LocalAddress:
+        """``local`` with what is to be told of it now; a policy is never told."""
+        known = self.known(local)
+        if known is None:
+            if _is_policy(local.advertised):
+                return replace(local, advertised=None)
+            return local
+        return local if known == local.advertised else replace(local, advertised=known)
+
+
+def _is_policy(advertised: str | None) -> bool:
+    return advertised is not None and (
+        advertised in ("auto", "stun") or advertised.startswith("stun:")
+    )
+
+
+def plausible(host: str, local: LocalAddress) -> bool:
+    """Whether somebody outside may have seen ``local`` as ``host``."""
+    if family_of(host) != local.family or not is_peer(host):
+        return False
+    # Nobody outside means loopback, unless all of it is on one machine.
+    return not is_loopback(host) or local.wildcard or is_loopback(local.host)

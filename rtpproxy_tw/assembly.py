@@ -12,6 +12,9 @@ from typing import Any
 
 from twisted.application.service import IService
 
+from rtpproxy_tw.addresses import LocalAddress
+from rtpproxy_tw.advertiser import make_advertiser
+from rtpproxy_tw.advertiser import telling as tells_of_addresses
 from rtpproxy_tw.aftermath import Aftermath
 from rtpproxy_tw.collecting import Collecting
 from rtpproxy_tw.configuration.options import version
@@ -102,7 +105,8 @@ def assemble(
         max_sessions=settings.max_sessions,
         max_media=settings.max_media,
     )
-    control = Control(around, media, storing, telling, registry)
+    advertiser = make_advertiser(settings, reactor)
+    control = Control(around, media, storing, telling, registry, advertiser.told.current)
     relay = RelayService(registry, control.negotiator, control.sockets.listeners)
     control.sockets.at_end = relay.drain
     http = telling.insight.connect(
@@ -115,7 +119,9 @@ def assemble(
         recordings=storing.recorders.counts,
         space=lambda: storing.writer.free,
     )
+    advertiser.changed = tells_of_addresses(registry, telling.insight.feed, reactor.seconds)
     telling.insight.add_metrics(control.sockets.gauges)
+    telling.insight.add_metrics(advertiser)
     telling.insight.reload = control.sockets.reload
     telling.insight.hand_over = lambda: relay.hand_over()
     relay.listeners += http.required
@@ -137,7 +143,7 @@ def assemble(
         ),
         last=(Connections(lambda: control.sockets.factories, reactor),),
         adopted=(telling.sampler.created, *telling.adopted),
-        left=(telling.aftermath.catch_up, *telling.left),
+        left=(telling.aftermath.catch_up, advertiser.stopService, *telling.left),
         descriptors=lambda: {**control.sockets.descriptors, **http.descriptors},
         version=version(),
     )
@@ -157,6 +163,7 @@ def assemble(
         Sampling(telling.sampler, registry, reactor),
         *_watching(media.plane, reactor),
         Collecting(registry, reactor),
+        advertiser,
         IcmpListener(reactor, telling.sampler.unreachable),
         *telling.insight.services,
         Around(stop=telling.aftermath.stop),
@@ -272,6 +279,7 @@ class Control:
         storing: Storing,
         telling: Telling,
         registry: SessionRegistry,
+        current: Callable[[LocalAddress], LocalAddress],
     ) -> None:
         settings, reactor = around.settings, around.reactor
         destinations = Destinations(
@@ -284,7 +292,7 @@ class Control:
             plane=media.plane,
             processing=media.processing,
             notifier=media.notifier,
-            locals_=LocalChooser(settings.addresses, local_for),
+            locals_=LocalChooser(settings.addresses, local_for, current),
             latch=latch_factory(settings.latching, rebinding=settings.rebinding),
             setup_ttl=settings.setup_ttl,
             asymmetric=settings.asymmetric,

@@ -33,7 +33,7 @@ from rtpproxy_tw.reporting.webhooks import Webhook, treq_post
 from rtpproxy_tw.session import Session
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.tools.logs import DEBUGGED
-from rtpproxy_tw.web.api import Api, Draining, nobody
+from rtpproxy_tw.web.api import Api, Cluster, Draining, nobody
 from rtpproxy_tw.web.feed import Feed
 from rtpproxy_tw.web.guard import Guard
 from rtpproxy_tw.web.recent import Recent
@@ -74,7 +74,7 @@ class Insight:
         self._totals = totals
         self._metrics = Metrics(clock=reactor, totals=totals, version=version())
         self.recent = Recent(reactor.seconds)
-        self._feed = Feed(reactor, wall)
+        self.feed = Feed(reactor, wall)
         self._rings = HeaderRings(
             seconds=settings.trace,
             now=reactor.seconds,
@@ -82,11 +82,13 @@ class Insight:
             wall=wall,
             local_host=lambda host: local_for(host) or "0.0.0.0",
         )
+        self.cluster: Cluster | None = None
+        """What other relays there are, and what can be taken over from them."""
         self.reload: Callable[[], list[str]] = list
         self.hand_over: Callable[[], Deferred[int]] = nobody
         """Reads again what can be read again, and names it. Raises ConfigError."""
         self._services: list[IService] = []
-        self._observers: list[ISessionObserver] = [self._metrics, self.recent, self._feed]
+        self._observers: list[ISessionObserver] = [self._metrics, self.recent, self.feed]
         if settings.trace:
             self._observers.append(self._rings)
         self._add_records()
@@ -196,13 +198,14 @@ class Insight:
             tracing=self._rings,
             debugging=DEBUGGED,
             recent=self.recent,
-            feed=self._feed,
+            feed=self.feed,
             listening=lambda: relay.listening,
             reload=lambda: self.reload(),
             hand_over=lambda: self.hand_over(),
+            cluster=lambda: self.cluster,
         )
-        self._feed.registry, self._feed.overview = registry, api.overview
-        self._services.append(Around(stop=self._feed.stop))
+        self.feed.registry, self.feed.overview = registry, api.overview
+        self._services.append(Around(stop=self.feed.stop))
 
         def make(guard: Guard) -> Interface:
             return Interface(api=api, guard=guard, clock=self._reactor, metrics=self._metrics.text)

@@ -31,6 +31,7 @@ from rtpproxy_tw.configuration.values import (
     notify_socket,
     path,
     port_number,
+    stun_server,
     url,
     whole_number,
     words,
@@ -140,6 +141,7 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         control=_control(chosen, host),
         **_commanding(chosen, host),
         addresses=addresses,
+        stun_server=_stun_server(chosen),
         deny_private=chosen.flag("deny_private"),
         core_dumps=chosen.flag("core_dumps"),
         keep_capabilities=chosen.flag("keep_capabilities"),
@@ -239,6 +241,11 @@ def _addresses(chosen: _Chosen, host: Host) -> LocalAddresses:
         None if told is None else advertised(told),
         lambda name, family: host.resolve(name, family, numeric=numeric),
     )
+
+
+def _stun_server(chosen: _Chosen) -> tuple[str, int] | None:
+    text = chosen.text("stun_server")
+    return None if text is None else stun_server(text)
 
 
 def _control(chosen: _Chosen, host: Host) -> tuple[ControlAddress, ...]:

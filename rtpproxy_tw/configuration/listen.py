@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from rtpproxy_tw.addresses import LocalAddress, LocalAddresses, canonical, family_of
+from rtpproxy_tw.advertising import policy_of
 from rtpproxy_tw.configuration.settings import MAX_LISTEN
 from rtpproxy_tw.configuration.switches import Given, spelled
 from rtpproxy_tw.errors import ConfigError
@@ -166,6 +167,10 @@ def _check_advertised(where: str, text: str, part: str) -> None:
         raise ConfigError(
             f"{where} {text}: an advertised address is 1 to 255 printable characters, no spaces"
         )
+    try:
+        policy_of(part)
+    except ValueError as error:
+        raise ConfigError(f"{where} {text}: {error}") from error
 
 
 def _check_labelled(entries: Sequence[_Entry]) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from rtpproxy_tw.addresses import LocalAddresses
+from rtpproxy_tw.advertising import policy_of
 from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.errors import ConfigError
 
@@ -111,6 +112,8 @@ class Settings:
 
     control: tuple[ControlAddress, ...]
     addresses: LocalAddresses
+    stun_server: tuple[str, int] | None = None
+    """Host and port; the host may be a name."""
     control_allow: tuple[str, ...] = ()
     """Networks whose members may command; none: loopback and our own networks."""
     control_policy: tuple[ControlPolicy, ...] = ()
@@ -211,6 +214,7 @@ class Settings:
         _check_control(self.control, self.foreground)
         _check_policies(self.control_policy, self.control)
         _check_tls(self)
+        _check_advertised(self)
         hook = self.webhook or self.record_webhook
         if hook is not None and self.webhook_spool is None:
             name = "webhook" if self.webhook is not None else "record_webhook"
@@ -305,3 +309,22 @@ def _check_tls(settings: Settings) -> None:
             f"{spelled('control')} {wanted.text}: needs {spelled('tls_ca')} FILE, whose"
             f" certificates clients must have, or {spelled('tls_no_client_cert')}"
         )
+
+
+def _check_advertised(settings: Settings) -> None:
+    """Whoever is to be asked is known."""
+    for local in settings.addresses.all():
+        if local.advertised == "stun" and settings.stun_server is None:
+            raise ConfigError(
+                f"{spelled('listen')} {local.host}=stun: needs {spelled('stun_server')} HOST, or"
+                " stun:HOST"
+            )
+        policy = policy_of(local.advertised)
+        if policy is not None and policy.server is not None:
+            _check_family(local.host, policy.server[0])
+
+
+def _check_family(host: str, server: str) -> None:
+    numeric = ":" in server or server.replace(".", "").isdecimal()
+    if numeric and (":" in server) != (":" in host):
+        raise ConfigError(f"{spelled('listen')} {host}: {server} is of the other family")

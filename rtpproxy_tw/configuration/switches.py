@@ -82,6 +82,7 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("listen", "l", _TEXTS, "[LABEL@]ADDR[=ADV]", "IPv4 media address, or INT/EXT"),
         Switch("listen6", "6", _TEXTS, "[LABEL@]ADDR[=ADV]", "IPv6 media address, or INT/EXT"),
         Switch("advertised", "A", _TEXT, "ADV[/ADV]", "address told instead of our own"),
+        Switch("stun_server", "", _TEXT, "HOST[:PORT]", "asks it what addresses auto and stun are"),
         Switch("min_port", "m", _NUMBER, "PORT", "lowest media port (35000)"),
         Switch("max_port", "M", _NUMBER, "PORT", "highest media port (65000)"),
         Switch("sequential", "b", _NOTHING, "", "hand out ports in ascending order"),

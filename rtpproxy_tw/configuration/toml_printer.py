@@ -43,6 +43,7 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "overload_prot", settings.overload_protection
     yield "listen", _listen(addresses)
     yield "advertised", _advertised(addresses)
+    yield "stun_server", _host_port(settings.stun_server)
     yield "min_port", settings.min_port
     yield "max_port", settings.max_port + 1
     yield "sequential", settings.sequential
@@ -114,8 +115,14 @@ def _insight(settings: Settings) -> Iterator[tuple[str, object]]:
 def _collector(collector: tuple[str, int] | None) -> str | None:
     if collector is None:
         return None
-    host, port = collector
-    return f"udp:[{host}]:{port}" if ":" in host else f"udp:{host}:{port}"
+    return f"udp:{_host_port(collector)}"
+
+
+def _host_port(address: tuple[str, int] | None) -> str | None:
+    if address is None:
+        return None
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _listen(addresses: LocalAddresses) -> list[str]:

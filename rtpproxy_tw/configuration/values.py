@@ -25,6 +25,7 @@ from rtpproxy_tw.configuration.settings import (
 from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.control.access import LETTERS, network
 from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.stun import server
 
 CONTROL_PORT = 22222
 """The original's default port for commands over TCP and UDP."""
@@ -173,6 +174,14 @@ def collector(text: str) -> tuple[str, int]:
     if not text.startswith("udp:") or not colon or not host:
         raise wrong("hep", text, "must be udp:HOST:PORT")
     return host, port_number("hep", port)
+
+
+def stun_server(text: str) -> tuple[str, int]:
+    """``HOST[:PORT]`` of ``--stun-server``. Raises ConfigError."""
+    try:
+        return server(text)
+    except ValueError as error:
+        raise ConfigError(f"{spelled('stun_server')} {error}") from error
 
 
 def notify_socket(text: str) -> str:

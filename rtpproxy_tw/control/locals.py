@@ -16,16 +16,26 @@ class LocalChooser:
     """Applies the modifiers ``l r 6 e i`` to the configured addresses.
 
     ``route(host)`` is the local host from which the kernel would reach ``host``, None without a
-    route.
+    route. ``current`` gives an address with what is to be told of it now.
     """
 
-    def __init__(self, addresses: LocalAddresses, route: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        addresses: LocalAddresses,
+        route: Callable[[str], str | None],
+        current: Callable[[LocalAddress], LocalAddress] = lambda local: local,
+    ) -> None:
+        self.current = current
         self._addresses = addresses
         self._route = route
         self._brought: dict[str, LocalAddress] = {}
 
     def chosen(self, options: MediaOptions) -> LocalAddress | None:
         """The address the command asks for, None when it leaves it to us. Raises CommandError."""
+        found = self._chosen(options)
+        return None if found is None else self.current(found)
+
+    def _chosen(self, options: MediaOptions) -> LocalAddress | None:
         match options.local:
             case LocalByLabel(label):
                 found = self._addresses.labelled(label)
@@ -47,7 +57,7 @@ class LocalChooser:
         by_letter = {"e": self._addresses.external, "i": self._addresses.default}
         letters = (*options.sides, "i", "i")
         caller, callee = (by_letter[letter] or self._addresses.default for letter in letters[:2])
-        return caller, callee
+        return self.current(caller), self.current(callee)
 
     def _by_family(self, options: MediaOptions) -> LocalAddress | None:
         if options.sides or options.family == self._addresses.default.family:

@@ -67,6 +67,7 @@ class Negotiator:
         setup_ttl: float = 60.0,
         asymmetric: bool = False,
         destinations: Destinations | None = None,
+        no_room: int = 72,
     ) -> None:
         self._destinations = Destinations() if destinations is None else destinations
         self._budget = LogBudget()
@@ -79,6 +80,8 @@ class Negotiator:
         self._latch = latch
         self._setup_ttl = setup_ttl
         self._asymmetric = asymmetric
+        self._no_room = no_room
+        """The error of a new session that there is no room for."""
         self.draining = False
         """New sessions are refused (E99), existing ones served."""
 
@@ -102,7 +105,7 @@ class Negotiator:
         _note_to_tag(found, command.from_tag, command.to_tag)
         session.notify = self._notification(command.notify, origin)
         self._describe(party, command.options, command.remote)
-        answered = _allocated(party.opposite)
+        answered = self._allocated(party.opposite)
         return self.with_subs(answered, command.subs, party)
 
     def lookup(self, command: Lookup) -> Reply:
@@ -138,7 +141,14 @@ class Negotiator:
     ) -> Allocated:
         self._answer(party.opposite, options, chosen, failure=71)
         self._describe(party, options, remote)
-        return _allocated(party.opposite)
+        return self._allocated(party.opposite)
+
+    def _allocated(self, leg: Leg) -> Allocated:
+        assert leg.local is not None, "a leg with a port has an address"
+        # Kept, as media that is sent to it must be known to come back to us.
+        local = leg.local = self._locals.current(leg.local)
+        host = local.advertised or (None if local.wildcard else local.host)
+        return Allocated(leg.port, host, ":" in local.host)
 
     def _create(self, command: Update, chosen: LocalAddress | None) -> Session:
         if self.draining:
@@ -147,13 +157,13 @@ class Negotiator:
         try:
             self._registry.admit(command.call_id)
         except TooManySessions as limit:
-            raise CommandError(72, str(limit)) from limit
+            raise CommandError(self._no_room, str(limit)) from limit
         key = SessionKey(command.call_id, command.from_tag)
         session = new_session(key, self._clock.seconds(), self._setup_ttl, self._latch)
         session.caller.local, session.callee.local = (
             (chosen, chosen) if chosen is not None else self._locals.sides(options)
         )
-        self._open(session.callee, session.callee.local, failure=72)
+        self._open(session.callee, session.callee.local, failure=self._no_room)
         session.strong = not options.weak
         session.callee.weak = options.weak
         self._registry.add(session)
@@ -308,13 +318,6 @@ class Negotiator:
             for given, taken in zip(giver.streams, taker.streams, strict=True):
                 given.feeds += (taken,)
         return 0
-
-
-def _allocated(leg: Leg) -> Allocated:
-    local = leg.local
-    assert local is not None, "a leg with a port has an address"
-    host = local.advertised or (None if local.wildcard else local.host)
-    return Allocated(leg.port, host, ":" in local.host)
 
 
 def _note_to_tag(found: Match, first: str, second: str | None) -> None:

@@ -23,6 +23,7 @@ KINDS = {
     "path": "packets took another path through the relay",
     "digit": "a party pressed a key (RFC 4733)",
     "source": "the stream itself changed: its SSRC, its payload type",
+    "address": "the relay's own address outside became another one",
     "icmp": "the network reported that a party cannot be reached",
     "verdict": "the verdict of a leg became another one",
     "end": "the session ended",

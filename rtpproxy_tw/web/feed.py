@@ -330,6 +330,11 @@ class Feed:
                 what = "started" if signs[5] else "stopped"
                 self._add_news(call_id, "recording", now, number, side=None, code=what)
 
+    def announce(self, kind: str, text: str) -> None:
+        """News of the relay itself, of no call."""
+        now, number = self.clock.seconds(), self.sequence + 1
+        self._add_news("", kind, now, number, side=None, code=text)
+
     def _add_news(
         self, call_id: str, kind: str, at: float, number: int, *, side: str | None, code: str
     ) -> None:

@@ -278,9 +278,9 @@ def _live(session: Schema) -> Schema:
             at=NUMBER,
             id=TEXT,
             call_id=TEXT,
-            kind={"type": "string", "enum": ["verdict", "recording", "end"]},
+            kind={"type": "string", "enum": ["verdict", "recording", "end", "address"]},
             side={"oneOf": [SIDE, {"type": "null"}]},
-            code=TEXT,
+            code={**TEXT, "description": "Of `address`, which is of no call: a sentence."},
         ),
         "LiveRelay": _object(
             **{"version": TEXT, "time": NUMBER, "sessions": COUNT},

@@ -11,6 +11,7 @@ export function sentence({ kind, side, code }) {
   switch (kind) {
     case "verdict": return `${side}: ${label(code)}`;
     case "recording": return `Recording ${code}`;
+    case "address": return code;
     default: return code === "deleted" ? "Ended while in trouble" : `Ended: ${code}`;
   }
 }
@@ -18,7 +19,7 @@ export function sentence({ kind, side, code }) {
 /** @param {News} news @returns {import("./words.js").Grade} */
 function degree({ kind, code }) {
   if (kind === "verdict") return grade(code);
-  return kind === "end" ? "warn" : "wait";
+  return kind === "end" || kind === "address" ? "warn" : "wait";
 }
 
 /** The list of events, newest first. */
@@ -42,7 +43,9 @@ export class Events {
       mark(degree(each)),
       make("time", { datetime: new Date(1000 * each.at).toISOString() }, clock(each.at)),
       make("span", { class: "what" }, sentence(each)),
-      make("a", { class: "id", href: `#/call/${each.id}` }, each.call_id || "(empty)"),
+      ...(each.kind === "address" ? [] : [
+        make("a", { class: "id", href: `#/call/${each.id}` }, each.call_id || "(empty)"),
+      ]),
     ));
     this.root.replaceChildren(make("ol", { class: "events", tabindex: 0, "aria-label": "Events, newest first" }, ...items));
   }
