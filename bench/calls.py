@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import NamedTuple
 
 LASTING = b" && S ttl=3600"
@@ -45,6 +46,19 @@ class Client:
                 raise ConnectionError("the control connection was closed")
             reply += more
         return reply[:-1]
+
+    def ask_all(self, lines: Sequence[bytes]) -> list[bytes]:
+        """The line answered to each, all being sent in one piece. Raises OSError."""
+        self._socket.sendall(b"\n".join(lines) + b"\n")
+        replies: list[bytes] = []
+        rest = b""
+        while len(replies) < len(lines):
+            more = self._socket.recv(65536)
+            if not more:
+                raise ConnectionError("the control connection was closed")
+            *whole, rest = (rest + more).split(b"\n")
+            replies += whole
+        return replies
 
     def close(self) -> None:
         """Close the connection."""

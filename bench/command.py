@@ -18,6 +18,7 @@ from bench.plan import FULL, QUICK, Plan, Progress
 from bench.relays import CONTESTANTS, USUAL, Other, Relay, RelayError
 from bench.results import Section, as_json, table
 from bench.rtpengine import Rtpengine
+from bench.soaking.command import main as soak
 
 CONTESTANTS["rtpengine"] = Rtpengine
 
@@ -40,7 +41,10 @@ AGAINST = "other"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as ``arguments`` say; the exit status."""
-    asked = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["soak"]:
+        return soak(words[1:])
+    asked = _parser().parse_args(words)
     plan = _plan(asked)
     progress = Progress(quiet=asked.quiet)
     cpus = share_out(usable_cpus())
@@ -131,7 +135,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         type=_section,
         metavar="SECTION",
-        help=f"of {', '.join(SECTIONS)}; all by default",
+        help=f"of {', '.join(SECTIONS)}; all by default. The word soak, with options of its own, is"
+        " another command: python -m bench soak --help",
     )
     parser.add_argument("--quick", action="store_true", help="a look: 40 seconds, much noise")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
