@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,8 @@ from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.advertiser import make_advertiser
 from rtpproxy_tw.advertiser import telling as tells_of_addresses
 from rtpproxy_tw.aftermath import Aftermath
+from rtpproxy_tw.capacity import PER_CALL_PAIRS
+from rtpproxy_tw.clustering import Clustering, OurCalls
 from rtpproxy_tw.collecting import Collecting
 from rtpproxy_tw.configuration.options import version
 from rtpproxy_tw.configuration.settings import Settings
@@ -25,7 +27,7 @@ from rtpproxy_tw.control.dispatcher import Dispatcher
 from rtpproxy_tw.control.locals import LocalChooser
 from rtpproxy_tw.control.negotiation import Negotiator
 from rtpproxy_tw.control.replies import ReplyCache
-from rtpproxy_tw.control.responder import Responder
+from rtpproxy_tw.control.responder import Executor, Responder
 from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.control_access import OwnPlaces, copy_networks
 from rtpproxy_tw.control_sockets import ControlSockets
@@ -62,6 +64,10 @@ from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.logs import is_detailed
 
 
+NO_ROOM = {"original": 72, "kamailio": 72, "opensips": 10}
+"""The error of a new session that there is no room for, by who is to understand it."""
+
+
 @dataclass(slots=True, frozen=True)
 class Surroundings:
     """What every part is made from."""
@@ -88,6 +94,7 @@ def assemble(
     media = Media(around, carrier)
     storing = Storing(around, media, note=lambda leg, text: registry.note(leg, "recording", text))
     telling = Telling(around, media)
+    cluster = () if settings.redis is None else (Clustering(settings, reactor),)
     registry = SessionRegistry(
         clock=reactor,
         plane=media.plane,
@@ -97,6 +104,7 @@ def assemble(
             media.players,
             *telling.observers,
             telling.aftermath,
+            *cluster,
         ),
         ttl=settings.ttl,
         independent=settings.independent_ttl,
@@ -106,7 +114,8 @@ def assemble(
         max_media=settings.max_media,
     )
     advertiser = make_advertiser(settings, reactor)
-    control = Control(around, media, storing, telling, registry, advertiser.told.current)
+    current = advertiser.told.current
+    control = Control(around, media, storing, telling, registry, current, cluster)
     relay = RelayService(registry, control.negotiator, control.sockets.listeners)
     control.sockets.at_end = relay.drain
     http = telling.insight.connect(
@@ -143,10 +152,15 @@ def assemble(
         ),
         last=(Connections(lambda: control.sockets.factories, reactor),),
         adopted=(telling.sampler.created, *telling.adopted),
-        left=(telling.aftermath.catch_up, advertiser.stopService, *telling.left),
+        left=(
+            *(each.leave for each in cluster),
+            *(telling.aftermath.catch_up, advertiser.stopService, *telling.left),
+        ),
         descriptors=lambda: {**control.sockets.descriptors, **http.descriptors},
         version=version(),
     )
+    for each in cluster:
+        _connect(each, around, media, storing, registry, relay, control, telling)
     # Stopped in reverse order: first no more commands, then no more sessions, then what those
     # still had to tell and to write.
     for service in (
@@ -168,6 +182,7 @@ def assemble(
         *telling.insight.services,
         Around(stop=telling.aftermath.stop),
         Sessions(registry),
+        *cluster,
         *control.sockets.services,
         *control.sockets.listeners,
         *http.listeners,
@@ -280,6 +295,7 @@ class Control:
         telling: Telling,
         registry: SessionRegistry,
         current: Callable[[LocalAddress], LocalAddress],
+        cluster: Sequence[Clustering] = (),
     ) -> None:
         settings, reactor = around.settings, around.reactor
         destinations = Destinations(
@@ -297,6 +313,7 @@ class Control:
             setup_ttl=settings.setup_ttl,
             asymmetric=settings.asymmetric,
             destinations=destinations,
+            no_room=NO_ROOM[settings.overload_profile],
         )
         dispatcher = Dispatcher(
             registry=registry,
@@ -309,14 +326,63 @@ class Control:
             destinations=destinations,
             copies=copy_networks(settings),
         )
-        responder = Responder(
+        executor: Executor = telling.insight.metered(dispatcher)
+        for each in cluster:
+            executor = each.noting(executor, registry)
+        self.responder = responder = Responder(
             dialect=RtpproxyDialect(bridging=settings.addresses.bridging),
-            executor=telling.insight.metered(dispatcher),
+            executor=executor,
             totals=around.totals,
             clock=reactor,
             detailed=partial(is_detailed, settings),
         )
         self.sockets = ControlSockets(settings, reactor, responder, around.wall, around.heirlooms)
+
+
+def _connect(
+    cluster: Clustering,
+    around: Surroundings,
+    media: Media,
+    storing: Storing,
+    registry: SessionRegistry,
+    relay: RelayService,
+    control: Control,
+    telling: Telling,
+) -> None:
+    """Make the relay a node of a cluster."""
+    settings = around.settings
+
+    def room() -> int:
+        free = min(media.plane.free_pairs().values(), default=0) // PER_CALL_PAIRS
+        most = settings.max_sessions
+        return min(free, max(0, most - len(registry))) if most else free
+
+    def full() -> str | None:
+        if relay.draining:
+            return "no new sessions are taken"
+        return None if room() else "there is no room for more sessions"
+
+    cluster.connect(
+        calls=OurCalls(
+            registry=registry,
+            plane=media.plane,
+            recorders=storing.recorders,
+            prompts=PromptPart(media.players),
+            now=around.reactor.seconds,
+            hosts=cluster.hosts,
+            ports=(settings.min_port, settings.max_port),
+            tos=settings.tos,
+            adopted=(telling.sampler.created, *telling.adopted),
+            about=lambda: cluster.about(
+                sessions=len(registry), room=room(), draining=relay.draining
+            ),
+        ),
+        registry=registry,
+        responder=control.responder,
+        full=full,
+    )
+    telling.insight.add_metrics(cluster)
+    telling.insight.cluster = cluster
 
 
 def caches_of(sockets: ControlSockets) -> dict[str, ReplyCache]:

@@ -124,6 +124,8 @@ class ControlSockets:
         kind, host, port, _ = address
         reactor = self._reactor
         access = self.admission.rules(address)
+        # What another node has now may come here later.
+        free = self._settings.redis is not None
         passed = self._heirlooms.take(kind, host, port)
         match kind:
             case "unix" | "cunix":
@@ -139,17 +141,17 @@ class ControlSockets:
                 )
             case "tcp" | "tcp6":
                 lines = self.factories[name_of(kind, host, port)] = self._lines(kind, access)
-                return Listener(stream(tcp(reactor, host, port, passed), lines))
+                return Listener(stream(tcp(reactor, host, port, passed, free), lines))
             case "tls" | "tls6":
                 return Listener(
-                    stream(tcp(reactor, host, port, passed), self._secured(kind, access))
+                    stream(tcp(reactor, host, port, passed, free), self._secured(kind, access))
                 )
             case "udp" | "udp6":
                 protocol = Datagrams(
                     responder=self._responder, kind=kind, clock=reactor, access=access
                 )
                 self.datagrams[name_of(kind, host, port)] = protocol
-                return Listener(datagrams(reactor, protocol, host, port, passed))
+                return Listener(datagrams(reactor, protocol, host, port, passed, free))
             case "systemd":
                 endpoint = systemd(reactor) if passed is None else systemd(reactor, passed.detach())
                 return Listener(stream(endpoint, self._lines(kind, access)))

@@ -33,7 +33,7 @@ from rtpproxy_tw.reporting.webhooks import Webhook, treq_post
 from rtpproxy_tw.session import Session
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.tools.logs import DEBUGGED
-from rtpproxy_tw.web.api import Api, Draining, nobody
+from rtpproxy_tw.web.api import Api, Cluster, Draining, nobody
 from rtpproxy_tw.web.feed import Feed
 from rtpproxy_tw.web.guard import Guard
 from rtpproxy_tw.web.recent import Recent
@@ -82,6 +82,8 @@ class Insight:
             wall=wall,
             local_host=lambda host: local_for(host) or "0.0.0.0",
         )
+        self.cluster: Cluster | None = None
+        """What other relays there are, and what can be taken over from them."""
         self.reload: Callable[[], list[str]] = list
         self.hand_over: Callable[[], Deferred[int]] = nobody
         """Reads again what can be read again, and names it. Raises ConfigError."""
@@ -200,6 +202,7 @@ class Insight:
             listening=lambda: relay.listening,
             reload=lambda: self.reload(),
             hand_over=lambda: self.hand_over(),
+            cluster=lambda: self.cluster,
         )
         self.feed.registry, self.feed.overview = registry, api.overview
         self._services.append(Around(stop=self.feed.stop))

@@ -36,7 +36,7 @@ def make_plane(
     }
     if settings.media_plane == "plain" or (settings.media_plane == "auto" and not available()):
         return UserspacePlane(
-            listen=_listener(reactor),
+            listen=_listener(reactor, settings.redis is not None),
             wrap=_wrapper(reactor),
             pools=pools,
             relay=relay,
@@ -58,6 +58,7 @@ def make_plane(
         quickening=quickening,
         # By the original's rules a source may change without a pause.
         connecting=quickening and settings.latching == "strict",
+        free=settings.redis is not None,
     )
 
 
@@ -67,11 +68,13 @@ def _pool(settings: Settings) -> PortPool:
     return ShuffledPool(settings.min_port, settings.max_port, secrets.randbelow)
 
 
-def _listener(reactor: Any) -> Callable[[DatagramProtocol, str, int, int], MediaPort]:
+def _listener(
+    reactor: Any, free: bool
+) -> Callable[[DatagramProtocol, str, int, int], MediaPort]:
     wrap = _wrapper(reactor)
 
     def listen(protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaPort:
-        return wrap(protocol, bind_media(host, port, tos))
+        return wrap(protocol, bind_media(host, port, tos, free))
 
     return listen
 

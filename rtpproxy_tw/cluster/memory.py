@@ -63,7 +63,8 @@ class MemoryStore:
 
         def do() -> Owner:
             present = self.shared.owners.get(address)
-            if present is None or present.epoch <= mine.epoch:
+            ahead = -1 if present is None else present.epoch - mine.epoch
+            if present is None or ahead < 0 or (ahead == 0 and present.node == mine.node):
                 present = self.shared.owners[address] = mine
             return present
 

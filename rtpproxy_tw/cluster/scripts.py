@@ -62,7 +62,8 @@ BEAT = (
     OWNER
     + f"""
 local found = owner(KEYS[1])
-if found and tonumber(found[2]) > tonumber(ARGV[2]) then return found end
+local ahead = found and tonumber(found[2]) - tonumber(ARGV[2])
+if found and (ahead > 0 or (ahead == 0 and found[1] ~= ARGV[1])) then return found end
 redis.call('EXPIRE', KEYS[2], {KEPT})
 return store(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 """

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from rtpproxy_tw.cluster.store import Owner
 
+VACANT = 3
+"""Leases in which an owner that lives writes itself down again after a loss of memory."""
+
 
 class Watch:
     """Watches one address for whoever stands by.
@@ -19,6 +22,7 @@ class Watch:
         self._seen: Owner | None = None
         self._since = 0.0
         self._asked: float | None = None
+        self._owned = False
 
     @property
     def owner(self) -> Owner | None:
@@ -33,7 +37,14 @@ class Watch:
             self._seen, self._since = owner, now
         if owner is None:
             return False
+        self._owned = True
         return not owner.node or now - self._since >= self._lease
+
+    def is_vacant(self, now: float) -> bool:
+        """Whether there never was an owner, or the one there was has not come back for long."""
+        if self._seen is not None or self._asked is None:
+            return False
+        return not self._owned or now - self._since >= VACANT * self._lease
 
     def blind(self) -> None:
         """The store did not answer."""

@@ -28,9 +28,13 @@ from rtpproxy_tw.configuration.values import (
     http_endpoint,
     is_wildcard,
     log_target,
+    media_host,
+    node_name,
     notify_socket,
     path,
+    peer_address,
     port_number,
+    store,
     stun_server,
     url,
     whole_number,
@@ -168,10 +172,12 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         **_insight(chosen, host),
         fast_path=chosen.word("fast_path", "auto"),
         media_plane=chosen.word("media_plane", "auto"),
+        media_processes=chosen.number("media_processes", 0),
         latching=chosen.word("latching", "strict"),
         rebinding=not chosen.flag("no_rebinding"),
         asymmetric=chosen.flag("force_asymmetric") or not symmetric,
         overload_protection=chosen.flag("overload_prot"),
+        **_cluster(chosen),
         modules=modules,
         pid_file=_pid_file(pid_file),
         pid_file_named=pid_file is not None,
@@ -222,6 +228,19 @@ def _insight(chosen: _Chosen, host: Host) -> dict[str, Any]:
         "hep_id": chosen.number("hep_id", 2001),
         "trace": chosen.number("trace", 0),
         "log_format": chosen.word("log_format", "text"),
+    }
+
+
+def _cluster(chosen: _Chosen) -> dict[str, Any]:
+    """The settings of several relays as one service."""
+    redis, node, listen = (chosen.text(name) for name in ("redis", "node", "cluster_listen"))
+    return {
+        "overload_profile": chosen.word("overload_profile", "original"),
+        "redis": None if redis is None else store(redis),
+        "node": None if node is None else node_name(node),
+        "standby": tuple(media_host("standby", text) for text in chosen.texts("standby")),
+        "cluster_listen": None if listen is None else peer_address(listen),
+        "lease": chosen.number("lease", 1000),
     }
 
 

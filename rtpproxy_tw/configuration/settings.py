@@ -28,6 +28,7 @@ LATCHINGS = ("strict", "rtpproxy")
 FAST_PATHS = ("auto", "ebpf", "none")
 MEDIA_PLANES = ("auto", "epoll", "plain")
 SCHEDULERS = ("fifo", "rr")
+OVERLOAD_PROFILES = ("original", "kamailio", "opensips")
 LOW_SPACES = ("stop", "reject-new", "delete-oldest")
 EXPORTS = ("wav", "mp3", "opus", "flac")
 LOG_LEVELS = ("DBUG", "INFO", "WARN", "ERR", "CRIT")
@@ -63,7 +64,10 @@ BOUNDS = {
     "hep_id": (0, INT_MAX),
     # Each relayed packet costs the ring some 96 octets: a minute of G.711 is half a megabyte.
     "trace": (0, 60),
+    "media_processes": (0, 64),
     "record_min_free": (0, 1 << 30),
+    # Less would be taken for death whenever a process is held up.
+    "lease": (200, 600_000),
 }
 """Least and greatest value of the settings that are numbers."""
 
@@ -175,11 +179,23 @@ class Settings:
     log_format: str = "text"
     fast_path: str = "auto"
     media_plane: str = "auto"
+    media_processes: int = 0
+    """How many processes relay settled streams; 0: the relay's own does."""
     latching: str = "strict"
     rebinding: bool = True
     asymmetric: bool = False
     overload_protection: bool = False
     modules: tuple[str, ...] = ()
+    overload_profile: str = "original"
+    redis: str | None = field(default=None, repr=False)
+    """Where relays share what they know; the URL may hold a password."""
+    node: str | None = None
+    standby: tuple[str, ...] = ()
+    """Media addresses of other relays, numeric."""
+    cluster_listen: tuple[str, int] | None = None
+    """A numeric host and a port."""
+    lease: int = 1000
+    """Milliseconds."""
     pid_file: str | None = None
     pid_file_named: bool = False
     user: str | None = None
@@ -201,6 +217,11 @@ class Settings:
             _check_bounds(name, getattr(self, name))
         _check_choice("fast_path", self.fast_path, FAST_PATHS)
         _check_choice("media_plane", self.media_plane, MEDIA_PLANES)
+        if self.media_processes and self.media_plane == "plain":
+            raise ConfigError(
+                f"{spelled('media_processes')} {self.media_processes}: needs"
+                f" {spelled('media_plane')} epoll"
+            )
         _check_choice("latching", self.latching, LATCHINGS)
         _check_choice("record_low_space", self.record_low_space, LOW_SPACES)
         if self.record_export is not None:
@@ -208,6 +229,8 @@ class Settings:
         _check_choice("log_format", self.log_format, LOG_FORMATS)
         _check_choice("log", self.log_level, LOG_LEVELS)
         _check_choice("log", self.log_facility, LOG_FACILITIES)
+        _check_choice("overload_profile", self.overload_profile, OVERLOAD_PROFILES)
+        _check_cluster(self)
         if self.scheduler is not None:
             _check_choice("scheduler", self.scheduler, SCHEDULERS)
         _check_ports(self.min_port, self.max_port)
@@ -295,6 +318,21 @@ def _check_policies(
         if policy.socket in seen:
             raise ConfigError(f"{spelled('control_policy')} {policy.socket}: given twice")
         seen.add(policy.socket)
+
+
+def _check_cluster(settings: Settings) -> None:
+    """Several relays can know what belongs to whom, or the configuration is wrong."""
+    if settings.redis is None:
+        for name in ("node", "standby", "cluster_listen"):
+            if getattr(settings, name):
+                raise ConfigError(f"{spelled(name)} has a meaning only with {spelled('redis')}")
+        return
+    wildcard = next((each for each in settings.addresses.all() if each.wildcard), None)
+    if wildcard is not None:
+        raise ConfigError(
+            f"{spelled('redis')}: needs {spelled('listen')} ADDR, as what relays take over from"
+            f" each other are media addresses, and {wildcard.host} is none"
+        )
 
 
 def _check_tls(settings: Settings) -> None:

@@ -68,6 +68,7 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("tls_key", "", _TEXT, "FILE", "its key, if that is in a file of its own"),
         Switch("tls_ca", "", _TEXT, "FILE", "whose certificates tls: clients must have"),
         Switch("tls_no_client_cert", "", _NOTHING, "", "tls: clients need no certificate"),
+        Switch("overload_profile", "", _TEXT, "PROXY", "refuse as original, kamailio or opensips"),
         Switch("notify", "n", _TEXTS, "SOCKET", "allow timeout notices to this socket"),
         Switch(
             "overload_prot",
@@ -107,6 +108,7 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("no_rebinding", "", _NOTHING, "", "strict: follow no stream without a command"),
         Switch("fast_path", "", _TEXT, "PATH", "relay in the kernel: auto, ebpf or none"),
         Switch("media_plane", "", _TEXT, "PLANE", "what reads media sockets: auto, epoll, plain"),
+        Switch("media_processes", "", _NUMBER, "N", "processes that relay what settled (0)"),
     ),
     "Sessions": (
         Switch("ttl", "T", _NUMBER, "SEC", "silence that ends a session (60)"),
@@ -145,6 +147,13 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("hep_id", "", _NUMBER, "N", "our number there (2001)"),
         Switch("trace", "", _NUMBER, "SEC", "keep packet headers of so many seconds (0: none)"),
         Switch("log_format", "", _TEXT, "FORMAT", "text, json or journald"),
+    ),
+    "Several relays": (
+        Switch("redis", "", _TEXT, "URL", "share calls with other relays by way of Redis"),
+        Switch("node", "", _TEXT, "NAME", "our name among them (the host's)"),
+        Switch("standby", "", _TEXTS, "ADDR", "media address of another to be taken over"),
+        Switch("cluster_listen", "", _TEXT, "HOST:PORT", "take other relays' commands here"),
+        Switch("lease", "", _NUMBER, "MS", "silence by which a relay is known to be dead (1000)"),
     ),
     "Process": (
         Switch("foreground", "f", _NOTHING, "", "stay in the foreground, log to stderr"),

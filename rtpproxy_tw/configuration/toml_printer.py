@@ -57,6 +57,7 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "no_rebinding", not settings.rebinding
     yield "fast_path", settings.fast_path
     yield "media_plane", settings.media_plane
+    yield "media_processes", settings.media_processes
     yield "ttl", settings.ttl
     yield "setup_ttl", settings.setup_ttl
     yield "independent_ttl", settings.independent_ttl
@@ -79,6 +80,7 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "copy_allow", list(settings.copy_allow)
     yield "prompt_dir", list(settings.prompt_dirs)
     yield from _insight(settings)
+    yield from _cluster(settings)
     yield "foreground", settings.foreground
     if settings.pid_file is None or settings.pid_file_named:
         yield "pid_file", settings.pid_file or "/dev/null"
@@ -110,6 +112,16 @@ def _insight(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "hep_id", settings.hep_id
     yield "trace", settings.trace
     yield "log_format", settings.log_format
+
+
+def _cluster(settings: Settings) -> Iterator[tuple[str, object]]:
+    yield "overload_profile", settings.overload_profile
+    yield "redis", settings.redis
+    yield "node", settings.node
+    yield "standby", list(settings.standby)
+    listen = settings.cluster_listen
+    yield "cluster_listen", None if listen is None else f"{listen[0]}:{listen[1]}"
+    yield "lease", settings.lease
 
 
 def _collector(collector: tuple[str, int] | None) -> str | None:

@@ -9,6 +9,8 @@ import socket
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from rtpproxy_tw.addresses import canonical
+from rtpproxy_tw.cluster.location import read_location
 from rtpproxy_tw.configuration.host import Host
 from rtpproxy_tw.configuration.listen import Resolve, numeric_host
 from rtpproxy_tw.configuration.settings import (
@@ -34,6 +36,7 @@ UNIX_PATH_MAX = 107
 """Octets in the path of a UNIX socket: Linux has room for 108 with the final zero."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,10}")
+_NODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PORT = re.compile(r"0*[0-9]{1,5}")
 
 
@@ -182,6 +185,41 @@ def stun_server(text: str) -> tuple[str, int]:
         return server(text)
     except ValueError as error:
         raise ConfigError(f"{spelled('stun_server')} {error}") from error
+
+
+def store(text: str) -> str:
+    """The URL of ``--redis``. Raises ConfigError."""
+    try:
+        read_location(text)
+    except ValueError as error:
+        raise ConfigError(f"{spelled('redis')}: {error}") from error
+    return text
+
+
+def node_name(text: str) -> str:
+    """The name of ``--node``. Raises ConfigError."""
+    if not _NODE.fullmatch(text):
+        raise wrong("node", text, "must be 1 to 64 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def media_host(name: str, text: str) -> str:
+    """A numeric media address. Raises ConfigError."""
+    try:
+        return canonical(text.removeprefix("[").removesuffix("]"))
+    except ValueError as error:
+        raise wrong(name, text, "must be a numeric address") from error
+
+
+def peer_address(text: str) -> tuple[str, int]:
+    """``HOST:PORT`` of ``--cluster-listen``. Raises ConfigError."""
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise wrong("cluster_listen", text, "must be HOST:PORT")
+    found = media_host("cluster_listen", host)
+    if found in ("0.0.0.0", "::"):
+        raise wrong("cluster_listen", text, "the address is told to others; it must be one")
+    return found, port_number("cluster_listen", port)
 
 
 def notify_socket(text: str) -> str:

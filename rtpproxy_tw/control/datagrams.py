@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
@@ -54,6 +55,8 @@ class Datagrams(DatagramProtocol):
         self._clock = clock
         self._cache = ReplyCache() if cache is None else cache
         self._local: str | None = None
+        self._asked: set[tuple[Address, bytes]] = set()
+        """What another node is asked for, by source and cookie."""
         self.unsent = 0
         """Replies that the kernel refused to send."""
         self.unanswered = 0
@@ -80,6 +83,14 @@ class Datagrams(DatagramProtocol):
             self.unanswered += 1
             return
         reply = self._reply(cookie, command, addr, host)
+        if isinstance(reply, bytes):
+            self._answer(reply, datagram, cookie, addr, host)
+        elif reply is not None:
+            reply.addCallback(self._answer, datagram, cookie, addr, host)
+
+    def _answer(
+        self, reply: bytes, datagram: bytes, cookie: bytes | None, addr: Address, host: str
+    ) -> None:
         if len(reply) > AMPLIFICATION * len(datagram) and self._access.is_stranger(host):
             reply = self._cut_short(cookie, host)
             if len(reply) > AMPLIFICATION * len(datagram):
@@ -110,19 +121,32 @@ class Datagrams(DatagramProtocol):
         )
         return b"E%d\n" % TOO_LONG if cookie is None else b"%b E%d\n" % (cookie, TOO_LONG)
 
-    def _reply(self, cookie: bytes | None, command: bytes, source: Address, host: str) -> bytes:
+    def _reply(
+        self, cookie: bytes | None, command: bytes, source: Address, host: str
+    ) -> bytes | Deferred[bytes] | None:
+        """None: another node is being asked for it already."""
         origin = Origin(self._kind, host, self._local, self._access.denied)
         if len(command) > MAX_COMMAND:
             command = b""  # it may have lost its end, and would then be another command
         if cookie is None:
-            return self._responder.respond(command, origin)
+            return self._responder.answer(command, origin)
+        if (source, cookie) in self._asked:
+            return None
         now = self._clock.seconds()
         reply = self._cache.find(source, cookie, command, now)
         if reply is not None:
             self._responder.repeated(command, origin)
             return reply
-        reply = self._responder.respond(command, origin, cookie)
-        self._cache.store(source, cookie, command, reply, now)
+        answer = self._responder.answer(command, origin, cookie)
+        if isinstance(answer, bytes):
+            self._cache.store(source, cookie, command, answer, now)
+            return answer
+        self._asked.add((source, cookie))
+        return answer.addCallback(self._answered, source, cookie, command)
+
+    def _answered(self, reply: bytes, source: Address, cookie: bytes, command: bytes) -> bytes:
+        self._asked.discard((source, cookie))
+        self._cache.store(source, cookie, command, reply, self._clock.seconds())
         return reply
 
     def _send(self, reply: bytes, to: Address) -> None:

@@ -210,7 +210,14 @@ class OneShot(ControlProtocol):
         self._answered = True
         # One that is too long is nothing to execute, least of all its beginning.
         command = data if len(data) <= MAX_COMMAND else b""
-        send(self._wire, self._responder.respond(command, self._origin))
+        answer = self._responder.answer(command, self._origin)
+        if isinstance(answer, bytes):
+            self._reply(answer)
+        else:
+            answer.addCallback(self._reply)
+
+    def _reply(self, reply: bytes) -> None:
+        send(self._wire, reply)
         self.close()
 
 
@@ -240,6 +247,8 @@ class Lines(ControlProtocol):
         self._at_end = at_end
         self._waiting: deque[bytes] = deque()
         self._partial = b""
+        self._asked: bytes | None = None
+        """The command that another node was asked to do; the next ones wait for its reply."""
         self._turn: IDelayedCall | None = None
         self._blocked = False
         self._paused = False
@@ -264,7 +273,8 @@ class Lines(ControlProtocol):
         found = super().carried()
         if found is None or self._closing or self._ended:
             return None
-        return found._replace(unread=b"\n".join((*self._waiting, self._partial)))
+        asked = () if self._asked is None else (self._asked,)
+        return found._replace(unread=b"\n".join((*asked, *self._waiting, self._partial)))
 
     def readConnectionLost(self) -> None:
         """The client sends no more; it still gets all its replies."""
@@ -316,7 +326,7 @@ class Lines(ControlProtocol):
         self._turn = None
         pause = 0.0
         for _ in range(LINES_PER_TURN):
-            if self._blocked or self._closing or not self._waiting:
+            if self._blocked or self._closing or self._asked is not None or not self._waiting:
                 break
             pause = self._access.spend(self._origin.peer, self._clock.seconds())
             if pause:
@@ -330,12 +340,25 @@ class Lines(ControlProtocol):
             self.close()
             return
         self._relax()
-        send(self._wire, self._responder.respond(line, self._origin))
+        answer = self._responder.answer(line, self._origin)
+        if isinstance(answer, bytes):
+            send(self._wire, answer)
+        else:
+            self._asked = line
+            self._read(False)
+            answer.addCallback(self._reply)
+
+    def _reply(self, reply: bytes) -> None:
+        self._asked = None
+        if not self._closing:
+            send(self._wire, reply)
+            if self._turn is None:
+                self._work()
 
     def _settle(self, pause: float = 0.0) -> None:
         # What next: more of the commands at hand, more bytes from the client, or the end. A client
         # that has spent its budget waits, and nothing is read from it meanwhile.
-        if self._closing or self._blocked:
+        if self._closing or self._blocked or self._asked is not None:
             return
         if self._waiting:
             self._read(False)

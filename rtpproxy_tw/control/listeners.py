@@ -28,6 +28,12 @@ from rtpproxy_tw.addresses import family_of
 BACKLOG = 32
 """Connections the kernel keeps until they are accepted, as in the original."""
 
+FREEBIND = {
+    socket.AF_INET: (socket.IPPROTO_IP, 15),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 78),
+}
+"""IP_FREEBIND and IPV6_FREEBIND, which Python has no names for."""
+
 LONGEST = 65_535
 """Octets; so that a datagram that is too long is seen to be."""
 
@@ -110,12 +116,13 @@ def datagrams(
     host: str,
     port: int,
     passed: socket.socket | None = None,
+    free: bool = False,
 ) -> Callable[[], object]:
-    """How to open a UDP socket, unless the open one was ``passed`` to us."""
+    """How to open a UDP socket, unless the open one was ``passed`` to us; ``free`` as below."""
 
     def listen() -> object:
         try:
-            made = passed or bound(socket.SOCK_DGRAM, host, port)
+            made = passed or bound(socket.SOCK_DGRAM, host, port, free)
         except OSError as error:
             raise CannotListenError(host, port, error) from error
         with made:  # the reactor takes a descriptor of its own
@@ -125,7 +132,7 @@ def datagrams(
 
 
 def tcp(
-    reactor: Any, host: str, port: int, passed: socket.socket | None = None
+    reactor: Any, host: str, port: int, passed: socket.socket | None = None, free: bool = False
 ) -> IStreamServerEndpoint:
     """An endpoint on numeric ``host``; an IPv6 one takes IPv6 only. Raises OSError for those.
 
@@ -133,12 +140,12 @@ def tcp(
     """
     if passed is not None:
         return adopted(reactor, passed.detach(), family_of(host))
-    if ":" not in host:
+    if ":" not in host and not free:
         endpoint: IStreamServerEndpoint = TCP4ServerEndpoint(reactor, port, BACKLOG, host)
         return endpoint
-    with bound(socket.SOCK_STREAM, host, port) as made:
+    with bound(socket.SOCK_STREAM, host, port, free) as made:
         made.listen(BACKLOG)
-        return adopted(reactor, os.dup(made.fileno()), socket.AF_INET6)
+        return adopted(reactor, os.dup(made.fileno()), family_of(host))
 
 
 class UnixPort(unix.Port):
@@ -247,10 +254,11 @@ def adopted(reactor: Any, fd: int, family: int) -> IStreamServerEndpoint:
     return endpoint
 
 
-def bound(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+def bound(kind: socket.SocketKind, host: str, port: int, free: bool = False) -> socket.socket:
     """A non-blocking socket bound to numeric ``host``; an IPv6 one leaves IPv4 alone.
 
-    Raises OSError, having closed what it opened.
+    ``free``: the address need not be on an interface yet. Raises OSError, having closed what it
+    opened.
     """
     family = family_of(host)
     made = socket.socket(family, kind | socket.SOCK_NONBLOCK)
@@ -259,6 +267,8 @@ def bound(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind is socket.SOCK_STREAM:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if free:
+            made.setsockopt(*FREEBIND[socket.AddressFamily(family)], 1)
         made.bind((host, port))
     except OSError:
         made.close()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from rtpproxy_tw.commands import Command, Failed, NotFound, Origin, Reply
 from rtpproxy_tw.control.access import Refusals, letters_of
@@ -22,6 +24,10 @@ DENIED = 3
 
 NO_SESSION = 50
 """The error that is no news: proxies ask for sessions long gone as a matter of course."""
+
+
+Route = Callable[[Command, bytes, Origin], "Deferred[bytes | None] | None"]
+"""(command, its line, origin) -> another node's reply; None, or a Deferred of it: do it here."""
 
 
 class Executor(Protocol):
@@ -57,6 +63,8 @@ class Responder:
         self._clock = clock
         self._detailed = detailed
         self._budget = LogBudget()
+        self.route: Route | None = None
+        """Finds out whether another node is to do a command."""
 
     def respond(self, command: bytes, origin: Origin, cookie: bytes | None = None) -> bytes:
         """The reply to ``command``, with the cookie in front if there is one. Never raises."""
@@ -81,6 +89,35 @@ class Responder:
                 'sending reply "{reply}"', reply=Escaped(line), command=Escaped(command)
             )
         return line
+
+    def answer(
+        self, command: bytes, origin: Origin, cookie: bytes | None = None
+    ) -> bytes | Deferred[bytes]:
+        """As :meth:`respond`, but the reply may be another node's, and come later."""
+        waiting = None if self.route is None else self._routed(command, origin)
+        if waiting is None:
+            return self.respond(command, origin, cookie)
+
+        def relayed(reply: bytes | None) -> bytes:
+            if reply is None:
+                return self.respond(command, origin, cookie)
+            return reply if cookie is None else b"%b %b" % (cookie, reply)
+
+        return waiting.addCallback(relayed)
+
+    def _routed(self, command: bytes, origin: Origin) -> Deferred[bytes | None] | None:
+        assert self.route is not None, "asked before"
+        try:
+            parsed = self._dialect.parse(command)
+        except CommandError:
+            return None  # to be refused here
+        if origin.denied and letters_of(parsed) & origin.denied:
+            return None
+        waiting = self.route(parsed, command, origin)
+        return None if waiting is None else waiting.addErrback(self._not_routed)
+
+    def _not_routed(self, failure: Failure) -> None:
+        self._log.failure("a command was not given to another node", failure)
 
     def repeated(self, command: bytes, origin: Origin) -> None:
         """``command`` came again and is answered as before."""

@@ -54,7 +54,9 @@ class EpollPlane(UserspacePlane):
         fast_path: IFastPath | None = None,
         quickening: bool = True,
         connecting: bool = False,
+        free: bool = False,
     ) -> None:
+        self._free = free
         super().__init__(
             listen=self._bound,
             pools=pools,
@@ -105,7 +107,7 @@ class EpollPlane(UserspacePlane):
 
     def _bound(self, protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaSocket:
         self.media.close_retired()
-        return self._wrapped(protocol, bind_media(host, port, tos))
+        return self._wrapped(protocol, bind_media(host, port, tos, self._free))
 
     def _wrapped(self, protocol: DatagramProtocol, sock: socket.socket) -> MediaSocket:
         try:

@@ -32,8 +32,14 @@ RECEIVE_BUFFER = 256 * 1024
 _KIND = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 
 
-def bind_media(host: str, port: int, tos: int) -> socket.socket:
+FREEBIND = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
+"""IP_FREEBIND and IPV6_FREEBIND, ip(7) and ipv6(7), which Python has no names for."""
+
+
+def bind_media(host: str, port: int, tos: int, free: bool = False) -> socket.socket:
     """A non-blocking UDP socket on ``host`` and ``port`` that marks what it sends with ``tos``.
+
+    ``free``: the address need not be on an interface yet.
 
     Raises OSError, having closed what it opened.
     """
@@ -44,6 +50,8 @@ def bind_media(host: str, port: int, tos: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         mark(sock, tos, family)
+        if free:
+            sock.setsockopt(*FREEBIND[socket.AddressFamily(family)], 1)
         sock.bind((host, port))
     except OSError:
         sock.close()

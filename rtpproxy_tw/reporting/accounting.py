@@ -149,7 +149,10 @@ class Accounting:
 
     def ended(self, session: Session, why: Ending) -> None:
         """See ISessionObserver."""
-        if session in self._alive:
+        if session in self._alive and why is Ending.MOVED:
+            moved = [self._alive.pop(session)]
+            self._jobs.put(lambda books: books.forget(moved))
+        elif session in self._alive:
             ended = [(self._alive[session], self._record(session))]
             del self._alive[session]
             self._jobs.put(lambda books: books.write(ended))

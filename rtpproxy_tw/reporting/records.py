@@ -74,7 +74,9 @@ class CallRecords:
         """Nothing."""
 
     def ended(self, session: Session, why: Ending) -> None:
-        """Record it."""
+        """Record it, unless it goes on elsewhere."""
+        if why is Ending.MOVED:
+            return
         self._count += 1
         now, wall = self._now(), self._wall()
         # Names sort by time, and no two relays that share a receiver make the same one.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -42,6 +42,16 @@ class Draining(Protocol):
 
     def resume(self) -> None:
         """Take new sessions again. Idempotent."""
+
+
+class Cluster(Protocol):
+    """The relays that share their calls with this one."""
+
+    def fleet(self) -> View:
+        """All nodes as far as they are known here."""
+
+    def take_over(self, address: str | None) -> Deferred[Any]:
+        """Take ``address``, or all there are, over. Fails with RelayError."""
 
 
 class Tracing(Protocol):
@@ -133,6 +143,8 @@ class Api:
     """Reads again what can be read again, and names it. Raises ConfigError."""
     hand_over: Callable[[], Deferred[int]] = nobody
     """Hands the relay over to a new process; its id, or fails with a RelayError."""
+    cluster: Callable[[], Cluster | None] = lambda: None
+    """The other relays; None where there is no cluster."""
 
     _log = Logger()
 
@@ -308,6 +320,28 @@ class Api:
             lambda pid: to_json({"process": pid}) + b"\n",
             refuse,
         )
+
+    def fleet(self) -> View:
+        """All nodes. Raises Refused where this one is alone."""
+        return self._cluster().fleet()
+
+    def take_over(self, address: str | None) -> Deferred[bytes]:
+        """Take a media address, or all, over; comes when that is done, or fails with Refused."""
+
+        def refuse(failure: Failure) -> NoReturn:
+            failure.trap(RelayError)
+            raise Refused(409, "not-taken-over", shown(failure.getErrorMessage()))
+
+        cluster = self._cluster()
+        return maybeDeferred(cluster.take_over, address).addCallbacks(
+            lambda _: to_json(cluster.fleet()) + b"\n", refuse
+        )
+
+    def _cluster(self) -> Cluster:
+        cluster = self.cluster()
+        if cluster is None:
+            raise Refused(409, "no-cluster", "this relay shares no calls: start it with --redis")
+        return cluster
 
     def start_draining(self) -> View:
         """Refuse new sessions."""

@@ -93,6 +93,11 @@ def test_a_store_that_lost_its_memory_believes_the_owner(store: Any) -> None:
     assert result(store.owners([A])) == {A: mine}
 
 
+def test_of_two_with_the_same_epoch_the_one_that_is_written_down_is_the_owner(store: Any) -> None:
+    other = result(store.take(A, "two", 0, True))
+    assert result(store.beat(A, Owner("one", 1, 9, True))) == other
+
+
 def test_only_the_owner_of_the_present_epoch_writes(store: Any) -> None:
     result(store.take(A, "one", 0, True))
     assert result(store.write(A, 1, Batch({"x": b"{1}"}, (), ["call"])))
