@@ -16,12 +16,15 @@ from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.advertiser import make_advertiser
 from rtpproxy_tw.advertiser import telling as tells_of_addresses
 from rtpproxy_tw.aftermath import Aftermath
+from rtpproxy_tw.bequest import Bequest, FreshReplies, KeptNames, KeptPart, Lapse, sockets_of
 from rtpproxy_tw.capacity import PER_CALL_PAIRS
 from rtpproxy_tw.clustering import Clustering, OurCalls
 from rtpproxy_tw.collecting import Collecting
 from rtpproxy_tw.configuration.options import version
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.continuity.heirlooms import Heirlooms
+from rtpproxy_tw.continuity.safe import Safe
+from rtpproxy_tw.continuity.testament import Testament
 from rtpproxy_tw.control.destinations import Destinations
 from rtpproxy_tw.control.dispatcher import Dispatcher
 from rtpproxy_tw.control.locals import LocalChooser
@@ -57,12 +60,18 @@ from rtpproxy_tw.reporting.icmp import IcmpListener
 from rtpproxy_tw.reporting.notify import Notifier, TimeoutObserver
 from rtpproxy_tw.reporting.sampling import Sampler, Sampling
 from rtpproxy_tw.service import Playing, RateMeter, Recordings, RelayService, Sessions
-from rtpproxy_tw.session import Leg, Session
+from rtpproxy_tw.session import Ending, Leg, Session
 from rtpproxy_tw.statistics import Totals
-from rtpproxy_tw.succession import Connections, Flag, PromptPart, Replies, Succession
+from rtpproxy_tw.succession import (
+    Connections,
+    Counters,
+    Flag,
+    PromptPart,
+    Replies,
+    Succession,
+)
 from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.logs import is_detailed
-
 
 NO_ROOM = {"original": 72, "kamailio": 72, "opensips": 10}
 """The error of a new session that there is no room for, by who is to understand it."""
@@ -88,12 +97,25 @@ def assemble(
     totals: Totals,
     carrier: Carrier,
     heirlooms: Heirlooms | None = None,
+    safe: Safe | None = None,
 ) -> RelayService:
-    """Everything that ``settings`` ask for, not yet started. Raises ConfigError."""
+    """Everything that ``settings`` ask for, not yet started. Raises ConfigError.
+
+    ``safe`` holds what is to outlive a crash; None: nobody would.
+    """
     around = Surroundings(settings, reactor, wall, totals, heirlooms or Heirlooms())
     media = Media(around, carrier)
     storing = Storing(around, media, note=lambda leg, text: registry.note(leg, "recording", text))
     telling = Telling(around, media)
+    testament = Testament(
+        safe=safe or Safe(_nobody_keeps),
+        sessions=lambda: registry,
+        sockets=sockets_of(media.plane),
+        refresh=media.plane.refresh,
+        replies=FreshReplies(lambda: caches_of(control.sockets)),
+        now=reactor.seconds,
+        later=lambda call: reactor.callLater(0, call),
+    )
     cluster = () if settings.redis is None else (Clustering(settings, reactor),)
     registry = SessionRegistry(
         clock=reactor,
@@ -104,6 +126,7 @@ def assemble(
             media.players,
             *telling.observers,
             telling.aftermath,
+            testament,
             *cluster,
         ),
         ttl=settings.ttl,
@@ -113,6 +136,7 @@ def assemble(
         max_sessions=settings.max_sessions,
         max_media=settings.max_media,
     )
+    registry.when_touched = testament.changed
     advertiser = make_advertiser(settings, reactor)
     current = advertiser.told.current
     control = Control(around, media, storing, telling, registry, current, cluster)
@@ -134,6 +158,14 @@ def assemble(
     telling.insight.reload = control.sockets.reload
     telling.insight.hand_over = lambda: relay.hand_over()
     relay.listeners += http.required
+    prompts = PromptPart(media.players)
+    counts = RecordingTotals(storing.recorders.counts)
+    flags = (
+        Flag("refusing", lambda: relay.draining, relay.refuse),
+        Flag("ending", lambda: relay.ending, relay.drain),
+    )
+    testament.parts = (prompts,)
+    testament.wholes = (Counters(totals), counts, *flags)
     relay.succession = Succession(
         registry=registry,
         plane=media.plane,
@@ -141,17 +173,20 @@ def assemble(
         now=reactor.seconds,
         parts=(
             RecordingPart(storing.recorders, storing.writer),
-            PromptPart(media.players),
+            prompts,
+            Lapse(reactor.seconds),
+            KeptPart(testament),
         ),
         first=(
             Settled(storing.writer),
-            RecordingTotals(storing.recorders.counts),
+            counts,
             Replies(lambda: caches_of(control.sockets), reactor.seconds),
-            Flag("refusing", lambda: relay.draining, relay.refuse),
-            Flag("ending", lambda: relay.ending, relay.drain),
+            KeptNames(testament.safe),
+            *flags,
         ),
         last=(Connections(lambda: control.sockets.factories, reactor),),
         adopted=(telling.sampler.created, *telling.adopted),
+        abandoned=(partial(media.players.ended, why=Ending.SHUTDOWN), testament.abandoned),
         left=(
             *(each.leave for each in cluster),
             *(telling.aftermath.catch_up, advertiser.stopService, *telling.left),
@@ -186,6 +221,8 @@ def assemble(
         *control.sockets.services,
         *control.sockets.listeners,
         *http.listeners,
+        # Begins when all sockets are open.
+        *((Bequest(testament, reactor, relay.succession.descriptors),) if safe else ()),
     ):
         service.setServiceParent(relay)
     return relay
@@ -388,6 +425,10 @@ def _connect(
 def caches_of(sockets: ControlSockets) -> dict[str, ReplyCache]:
     """What was answered over UDP, by control socket."""
     return {name: protocol.cache for name, protocol in sockets.datagrams.items()}
+
+
+def _nobody_keeps(*fields: str, descriptors: Sequence[int] = ()) -> bool:
+    return False
 
 
 def _accounting(around: Surroundings) -> Accounting:

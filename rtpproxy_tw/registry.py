@@ -73,6 +73,8 @@ class SessionRegistry:
         self._beat: float | None = None
         """When the process last gave a sign."""
         self.when_empty: Callable[[], None] = lambda: None
+        self.when_touched: Callable[[Session], None] = lambda session: None
+        """Called for each session that a command finds, before it does anything to it."""
 
     def __len__(self) -> int:
         """How many sessions there are, half ones included."""
@@ -179,6 +181,7 @@ class SessionRegistry:
     def touch(self, session: Session) -> None:
         """A command found ``session``: its time to live starts anew."""
         session.touched = self._clock.seconds()
+        self.when_touched(session)
 
     def note(self, leg: Leg, kind: str, text: str) -> None:
         """Into the timeline of the session of ``leg``; see ``quality.timeline.KINDS``."""

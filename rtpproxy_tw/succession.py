@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from typing import Any
 
@@ -14,12 +14,14 @@ from twisted.logger import Logger
 from rtpproxy_tw.continuity.belongings import Luggage, Part, Whole
 from rtpproxy_tw.continuity.channel import MOST_DESCRIPTORS, Channel
 from rtpproxy_tw.continuity.giving import Giver
+from rtpproxy_tw.continuity.inheritance import Inheritance
 from rtpproxy_tw.continuity.taking import Taker
 from rtpproxy_tw.control.factories import ControlFactory
 from rtpproxy_tw.control.framing import Carried
 from rtpproxy_tw.control.replies import ReplyCache
 from rtpproxy_tw.errors import PromptRefused
 from rtpproxy_tw.media.codecs import FRAMINGS
+from rtpproxy_tw.media.mediasocket import disconnect
 from rtpproxy_tw.media.player import Players
 from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.registry import SessionRegistry
@@ -96,10 +98,16 @@ def _pair(leg: Leg, numbers: Any, luggage: Luggage) -> tuple[socket.socket, sock
     kind = socket.SOCK_DGRAM
     rtp = luggage.socket(numbers[0], local.family, kind, (local.host, leg.port))
     try:
-        return rtp, luggage.socket(numbers[1], local.family, kind, (local.host, leg.port + 1))
+        rtcp = luggage.socket(numbers[1], local.family, kind, (local.host, leg.port + 1))
     except BaseException:
         rtp.close()
         raise
+    for each in (rtp, rtcp):
+        # After a crash: what is connected to its party would hear nobody else.
+        with suppress(OSError):
+            each.getpeername()
+            disconnect(each)
+    return rtp, rtcp
 
 
 class PromptPart:
@@ -283,7 +291,8 @@ class Succession:
     """Hands this relay over, and takes another one over. The reactor must not run meanwhile.
 
     ``first`` is told before the sessions, ``last`` after them; ``adopted`` is called for each
-    session that was taken over, ``left`` when another relay has all.
+    session that was taken over, ``abandoned`` for each whose record proved damaged midway, ``left``
+    when another relay has all.
     """
 
     def __init__(
@@ -297,6 +306,7 @@ class Succession:
         first: Sequence[Whole] = (),
         last: Sequence[Whole] = (),
         adopted: Sequence[Callable[[Session], None]] = (),
+        abandoned: Sequence[Callable[[Session], None]] = (),
         left: Sequence[Callable[[], object]] = (),
         descriptors: Callable[[], Mapping[str, int]] = dict,
         version: str = "",
@@ -310,6 +320,7 @@ class Succession:
         self._first: tuple[Whole, ...] = (Counters(totals), *first)
         self._last = tuple(last)
         self._adopted = tuple(adopted)
+        self._abandoned = tuple(abandoned)
         self._left = tuple(left)
         self._version = version
 
@@ -326,6 +337,15 @@ class Succession:
         with uncollected():
             taker.take(channel, self._version)
             self._plane.claim()
+        return taker.taken
+
+    def inherit(self, inheritance: Inheritance) -> int:
+        """Go on where a crash ended another process; how many sessions. Raises nothing."""
+        taker = self.taker(strict=False)
+        with uncollected():
+            inheritance.bequeath(taker, self._now())
+            self._plane.claim()
+            inheritance.close()
         return taker.taken
 
     def leave(self) -> None:
@@ -356,3 +376,5 @@ class Succession:
     def _abandon(self, session: Session) -> None:
         for leg in session.legs:
             self._plane.close(leg)
+        for call in self._abandoned:
+            call(session)

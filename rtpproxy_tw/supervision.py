@@ -10,6 +10,7 @@ import array
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +22,9 @@ from rtpproxy_tw.timers import every
 STATUS_EVERY = 10.0
 """Seconds between two status texts."""
 
+KEEPER = "RTPPROXY_TW_KEEPER"
+"""The environment variable that names the descriptor over which a keeper is told the same."""
+
 MOST_DESCRIPTORS = 253
 """The kernel takes no more in one datagram (SCM_MAX_FD)."""
 
@@ -30,16 +34,30 @@ class Supervisor:
 
     _log = Logger()
 
-    def __init__(self, address: str | None, watchdog: float | None = None) -> None:
-        """``address`` as in ``NOTIFY_SOCKET``; ``watchdog``: seconds of silence that kill."""
+    def __init__(
+        self,
+        address: str | None,
+        watchdog: float | None = None,
+        channel: socket.socket | None = None,
+    ) -> None:
+        """``address`` as in ``NOTIFY_SOCKET``; ``watchdog``: seconds of silence that kill.
+
+        ``channel`` is connected to whoever stands in for systemd.
+        """
         self.watchdog = watchdog
+        self._channel = channel
         self._address = None if address is None else _unescaped(address)
         self._complained = False
 
     @property
     def present(self) -> bool:
         """Whether there is anybody to tell."""
-        return self._address is not None
+        return self._address is not None or self._channel is not None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a process that takes over must be given to tell the same one."""
+        return () if self._channel is None else (self._channel.fileno(),)
 
     def tell(self, *fields: str, descriptors: Sequence[int] = ()) -> bool:
         """Send ``NAME=value`` lines, and copies of ``descriptors`` with them.
@@ -48,10 +66,12 @@ class Supervisor:
         """
         if len(descriptors) > MOST_DESCRIPTORS:
             raise ValueError(f"{len(descriptors)} descriptors do not go into one message")
-        if self._address is None:
+        if not self.present:
             return False
         try:
             self._send("\n".join(fields).encode(errors="replace"), descriptors)
+        except BlockingIOError:
+            return False  # it is behind
         except OSError as error:
             if not self._complained:
                 self._log.warn("systemd cannot be told anything: {error}", error=error)
@@ -60,14 +80,24 @@ class Supervisor:
         return True
 
     def _send(self, message: bytes, descriptors: Sequence[int]) -> None:
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        with_it = [rights] if descriptors else []
+        if self._channel is not None:
+            self._channel.sendmsg([message], with_it, socket.MSG_DONTWAIT)
+            return
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         with socket.socket(socket.AF_UNIX, kind) as channel:
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-            channel.sendmsg([message], [rights] if descriptors else [], 0, self._address)
+            channel.sendmsg([message], with_it, 0, self._address)
 
 
 def supervisor_of(environment: Mapping[str, str], pid: int) -> Supervisor:
     """Whom the ``environment`` names as supervisor of the process ``pid``."""
+    keeper = environment.get(KEEPER, "")
+    if keeper.isdecimal():
+        with suppress(OSError):
+            channel = socket.socket(fileno=int(keeper))
+            channel.set_inheritable(False)
+            return Supervisor(None, None, channel)
     address = environment.get("NOTIFY_SOCKET") or None
     watched = environment.get("WATCHDOG_PID", str(pid)) == str(pid)
     microseconds = environment.get("WATCHDOG_USEC", "")

@@ -19,6 +19,7 @@ from rtpproxy_tw.configuration.options import Options
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.continuity.heirlooms import Heirlooms
+from rtpproxy_tw.continuity.safe import Safe
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.media.carrier import choose
 from rtpproxy_tw.service import RelayService
@@ -36,13 +37,14 @@ def build(
     supervisor: Supervisor | None = None,
     heirlooms: Heirlooms | None = None,
     confining: bool = False,
+    safe: Safe | None = None,
 ) -> RelayService:
     """Everything that ``settings`` ask for, wired to ``reactor`` and not yet started.
 
     ``wall`` gives seconds since the epoch, for stamps in recordings; ``supervisor`` is told how
     the relay is; ``heirlooms`` are the listening sockets of a relay before us. With ``confining``
     the calling thread gives up the capabilities that only the start has needed, so threads must
-    be started later. Raises ConfigError.
+    be started later. ``safe`` holds what is to outlive a crash. Raises ConfigError.
     """
     for name, path in (("record_dir", settings.record_dir), ("spool_dir", settings.spool_dir)):
         if path is not None and not os.path.isdir(path):
@@ -52,7 +54,7 @@ def build(
     if confining and not settings.keep_capabilities:
         carrier.confine()
     try:
-        relay = assemble(settings, reactor, wall, totals, carrier, heirlooms)
+        relay = assemble(settings, reactor, wall, totals, carrier, heirlooms, safe)
     except BaseException:
         carrier.stopService()  # it is in the kernel already
         raise

@@ -122,6 +122,14 @@ class _Chosen:
         return None if text is None else path(name, text)
 
 
+def _keeper(chosen: _Chosen, foreground: bool) -> bool:
+    """Whether there is to be one. Raises ConfigError."""
+    wanted, unwanted = chosen.flag("keeper"), chosen.flag("no_keeper")
+    if wanted and unwanted:
+        raise ConfigError(f"{spelled('keeper')} and {spelled('no_keeper')} exclude each other")
+    return wanted or not (foreground or unwanted)
+
+
 def _group(item: Given) -> str:
     """Both families of media addresses are one list, so that one of them replaces both."""
     return "listen" if item.name == "listen6" else item.name
@@ -149,6 +157,7 @@ def _settings(chosen: _Chosen, modules: tuple[str, ...], host: Host) -> Settings
         deny_private=chosen.flag("deny_private"),
         core_dumps=chosen.flag("core_dumps"),
         keep_capabilities=chosen.flag("keep_capabilities"),
+        keeper=_keeper(chosen, foreground),
         min_port=min_port,
         max_port=max_port,
         sequential=chosen.flag("sequential"),

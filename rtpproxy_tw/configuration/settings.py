@@ -131,6 +131,8 @@ class Settings:
     deny_private: bool = False
     core_dumps: bool = False
     keep_capabilities: bool = False
+    keeper: bool = False
+    """Whether a process of our own starts the relay again after a crash."""
     min_port: int = 35000
     max_port: int = 64998
     sequential: bool = False

@@ -163,6 +163,8 @@ SECTIONS: dict[str, tuple[Switch, ...]] = {
         Switch("allow_root", "F", _NOTHING, "", "do not mind being root"),
         Switch("core_dumps", "", _NOTHING, "", "a crash may leave an image of the memory"),
         Switch("keep_capabilities", "", _NOTHING, "", "do not give up what the kernel path needed"),
+        Switch("keeper", "", _NOTHING, "", "in the foreground, too: start again after a crash"),
+        Switch("no_keeper", "", _NOTHING, "", "a daemon is not started again after a crash"),
         Switch("nofile", "L", _NUMBER, "N", "limit of open files"),
         Switch("scheduler", "c", _TEXT, "fifo|rr", "real-time scheduling"),
         Switch("nice", "", _NUMBER, "N", "nice level, -20 to 20", original=True),

@@ -89,6 +89,8 @@ def _stored(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "allow_root", settings.allow_root
     yield "core_dumps", settings.core_dumps
     yield "keep_capabilities", settings.keep_capabilities
+    yield "keeper", settings.keeper and settings.foreground
+    yield "no_keeper", not settings.keeper and not settings.foreground
     yield "nofile", settings.nofile
     yield "scheduler", settings.scheduler
     yield "nice", settings.nice

@@ -8,6 +8,7 @@ is not to do anything else.
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import socket
@@ -92,9 +93,7 @@ class Channel:
     def receive(self, *kinds: str) -> Message:
         """The next message, which must be of one of ``kinds``. Raises HandoverError."""
         try:
-            head, descriptors, flags, _ = socket.recv_fds(
-                self._socket, LONGEST_HEAD, MOST_DESCRIPTORS + 1, socket.MSG_CMSG_CLOEXEC
-            )
+            head, descriptors, flags = receive_with_descriptors(self._socket, LONGEST_HEAD)
         except ConnectionError as error:
             raise HandoverError(GONE) from error
         except OSError as error:
@@ -133,6 +132,22 @@ class Channel:
         """Tell the other side why this one does not go on; whether it hears is not known."""
         with suppress(HandoverError):
             self.send("refused", why=why[:1000])
+
+
+def receive_with_descriptors(
+    sock: socket.socket, octets: int, flags: int = 0
+) -> tuple[bytes, list[int], int]:
+    """A message, its descriptors, which no program that is started inherits, and its flags.
+
+    In place of ``socket.recv_fds``, which passes no flags on to the kernel. Raises OSError.
+    """
+    found = array.array("i")
+    room = socket.CMSG_SPACE((MOST_DESCRIPTORS + 1) * found.itemsize)
+    head, ancillary, told, _ = sock.recvmsg(octets, room, flags | socket.MSG_CMSG_CLOEXEC)
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    return head, list(found), told
 
 
 def _memory(body: bytes) -> Any:

@@ -40,6 +40,8 @@ class ReplyCache:
         self._most_entries = entries
         self._most_octets = octets
         self._octets = 0
+        self.fresh: list[tuple[Address, bytes, bytes, bytes, float]] | None = None
+        """What was stored since somebody has taken it from here; None: nobody takes it."""
         self._entries: OrderedDict[tuple[Address, bytes], _Entry] = OrderedDict()
 
     def __len__(self) -> int:
@@ -66,6 +68,8 @@ class ReplyCache:
             self._forget(key)
         self._entries[key] = _Entry(command, reply, now)
         self._octets += len(cookie) + len(command) + len(reply) + OVERHEAD
+        if self.fresh is not None:
+            self.fresh.append((source, cookie, command, reply, now))
         # Entries stand in the order of their age, so that this never looks far.
         while self._entries:
             oldest, entry = next(iter(self._entries.items()))

@@ -91,6 +91,8 @@ class MediaSet:
         it; so that command is answered first.
         """
         fd = sock.fileno()
+        # Closing alone does not do where somebody keeps a copy for the time after a crash.
+        self._epoll.unregister(fd)
         del self._readers[fd]
         self._shortcuts[fd] = None
         if not self._retired:

@@ -27,9 +27,13 @@ from rtpproxy_tw.configuration.options import Message, interpret
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import CommandLineError, spelled
 from rtpproxy_tw.continuity.channel import HandoverError
+from rtpproxy_tw.continuity.inheritance import Inheritance, passed
+from rtpproxy_tw.continuity.safe import Safe
 from rtpproxy_tw.errors import ConfigError
-from rtpproxy_tw.supervision import Notified, Starter, Supervisor, supervisor_of
+from rtpproxy_tw.supervision import KEEPER, Notified, Starter, Supervisor, supervisor_of
+from rtpproxy_tw.tools import keeper
 from rtpproxy_tw.tools.daemon import (
+    Parent,
     Terminal,
     apply_limits,
     complain,
@@ -41,7 +45,7 @@ from rtpproxy_tw.tools.logs import start_logging
 from rtpproxy_tw.tools.paths import PidFile
 from rtpproxy_tw.tools.privileges import confine, drop_privileges
 from rtpproxy_tw.tools.successor import Successor, successor_in
-from rtpproxy_tw.tools.upgrade import Upgrade, end_quietly, leave
+from rtpproxy_tw.tools.upgrade import Upgrade, end_quietly, leave, start
 
 PROGRAM = "rtpproxy-tw"
 
@@ -170,7 +174,8 @@ class Process:
             return fail(HandoverError("the relay is stopping, or being upgraded already"))
         self._upgrading = True
         self._supervisor.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        upgrade = Upgrade(self._reactor, succession)
+        also = partial(start, others=self._supervisor.descriptors)
+        upgrade = Upgrade(self._reactor, succession, also)
         upgrade.done.addCallbacks(self._handed_over, self._not_handed_over)
         upgrade.begin()
         return upgrade.done
@@ -282,8 +287,11 @@ def launch(configured: Configured, build: Build | None = None) -> int:
     if warning is not None and successor is None:
         complain(warning)
     # Who takes over is in the background already, if the one before was.
-    background = successor is None and not settings.foreground
+    kept = KEEPER in os.environ
+    background = successor is None and not settings.foreground and not kept
     starter: Starter = successor or (daemonize() if background else Terminal())
+    if settings.keeper and successor is None and not kept:
+        _have_a_keeper(settings, starter, background)
     try:
         start_logging(settings)
         apply_limits(settings)
@@ -294,6 +302,17 @@ def launch(configured: Configured, build: Build | None = None) -> int:
     except ConfigError as error:
         starter.failed(str(error))
         return 1
+
+
+def _have_a_keeper(settings: Settings, starter: Starter, background: bool) -> None:
+    """Go on as a child of a process that starts us again after a crash, unless systemd does."""
+    if "NOTIFY_SOCKET" in os.environ or not keeper.available():
+        return
+    keeper.under_keeper(
+        starter.forget if isinstance(starter, Parent) else lambda: None,
+        chdir=background and settings.chdir,
+        redirect=background and settings.redirect,
+    )
 
 
 def run(
@@ -307,12 +326,16 @@ def run(
     from twisted.internet import reactor
 
     supervisor = supervisor_of(os.environ, os.getpid())
+    inheritance = Inheritance(passed(os.environ, os.getpid()))
     if build is None:
         from rtpproxy_tw import tap
 
         tap.monotonic(reactor)
-        heirlooms = None if successor is None else successor.heirlooms()
-        build = partial(tap.build, supervisor=supervisor, heirlooms=heirlooms, confining=True)
+        heirlooms = inheritance.heirlooms() if successor is None else successor.heirlooms()
+        safe = Safe(supervisor.tell, inheritance.names) if supervisor.present else None
+        build = partial(
+            tap.build, supervisor=supervisor, heirlooms=heirlooms, confining=True, safe=safe
+        )
     relay = build(settings, reactor)
     predecessor = None
     if successor is not None:
@@ -320,11 +343,20 @@ def run(
         successor.take(relay)
     else:
         starter = Notified(starter, supervisor)
+        inherit(relay, inheritance)
     process = Process(reactor, relay, settings, starter, supervisor, predecessor)
     reactor.callWhenRunning(process.install_signals)
     reactor.callWhenRunning(process.start)
     reactor.run()
     return process.status
+
+
+def inherit(relay: object, inheritance: Inheritance) -> None:
+    """Have ``relay`` go on where a crash ended the process before, if anything is left of it."""
+    succession = getattr(relay, "succession", None)
+    if succession is not None and inheritance.names:
+        count = succession.inherit(inheritance)
+        Process._log.warn("the process before crashed; {count} sessions go on", count=count)
 
 
 def main(arguments: Sequence[str] | None = None, build: Build | None = None) -> int:

@@ -60,15 +60,17 @@ def command_line() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-def start(descriptor: int, command: Sequence[str] | None = None) -> Child:
-    """Start the same program once more. Raises OSError."""
+def start(
+    descriptor: int, command: Sequence[str] | None = None, others: Sequence[int] = ()
+) -> Child:
+    """Start the same program once more; it has ``others`` as well. Raises OSError."""
     environment = {**os.environ, VARIABLE: str(descriptor)}
     # These were for the one that systemd started.
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"):
         environment.pop(name, None)
     folder = FOLDER if os.path.isdir(FOLDER) else None
     return subprocess.Popen(
-        command or command_line(), pass_fds=[descriptor], env=environment, cwd=folder
+        command or command_line(), pass_fds=[descriptor, *others], env=environment, cwd=folder
     )
 
 

@@ -42,6 +42,7 @@ def test_no_options_give_the_originals_defaults() -> None:
         pid_file_named=False,
         log_level="WARN",
         log_facility="DAEMON",
+        keeper=True,
     )
 
 

@@ -1,0 +1,130 @@
+"""What this relay leaves to the one after a crash: the wiring of the testament to everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.application.service import MultiService
+
+from rtpproxy_tw.continuity.belongings import Luggage
+from rtpproxy_tw.continuity.inheritance import LISTENER
+from rtpproxy_tw.continuity.safe import Safe, is_name
+from rtpproxy_tw.continuity.testament import TICK, Testament
+from rtpproxy_tw.control.replies import ReplyCache
+from rtpproxy_tw.session import Leg, Session
+from rtpproxy_tw.snapshot.kinds import TIME, Damaged
+from rtpproxy_tw.succession import REPLY
+from rtpproxy_tw.timers import every
+
+
+class Lapse:
+    """The time from the writing of a record to its reading is nobody's silence."""
+
+    name = "written"
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+
+    def pack(self, session: Session, luggage: Luggage) -> Any:
+        """See Part; whoever writes adds it."""
+
+    def unpack(self, session: Session, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Part."""
+        lost = max(0.0, self._now() - TIME.unpack(value, shift))
+        session.touched += lost
+        for leg in session.legs:
+            leg.last_active += lost if leg.last_active else 0.0
+
+
+class KeptPart:
+    """Under which names the sockets of a session are kept."""
+
+    name = "kept"
+
+    def __init__(self, testament: Testament) -> None:
+        self._testament = testament
+
+    def pack(self, session: Session, luggage: Luggage) -> Any:
+        """See Part."""
+        return {side.value: name for side, name in self._testament.names(session).items()} or None
+
+    def unpack(self, session: Session, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Part."""
+        if type(value) is not dict:
+            raise Damaged("no object")
+        for leg in session.legs:
+            name = value.get(leg.side.value)
+            if name is not None:
+                if type(name) is not str or not is_name(name):
+                    raise Damaged(f"{name!r:.80} is no name")
+                self._testament.claim(leg, name)
+
+
+class KeptNames:
+    """All names in use, so that a new process takes others, and forgets what nobody claims."""
+
+    name = "kept names"
+
+    def __init__(self, safe: Safe) -> None:
+        self._safe = safe
+
+    def pack(self, luggage: Luggage) -> Any:
+        """See Whole."""
+        return sorted(self._safe.names)
+
+    def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Whole."""
+        if type(value) is not list:
+            raise Damaged("no list")
+        self._safe.expect(name for name in value if type(name) is str and is_name(name))
+
+
+class FreshReplies:
+    """What was answered since it was last asked."""
+
+    def __init__(self, caches: Callable[[], Mapping[str, ReplyCache]]) -> None:
+        self._caches = caches
+
+    def __call__(self) -> dict[str, list[Any]]:
+        """By control socket, as :class:`~rtpproxy_tw.succession.Replies` reads it."""
+        found = {}
+        for name, cache in self._caches().items():
+            fresh, cache.fresh = cache.fresh, []
+            if fresh and REPLY.pack is not None:
+                found[name] = [REPLY.pack(entry) for entry in fresh]
+        return found
+
+
+class Bequest(MultiService):
+    """Writes the testament while the relay runs. ``descriptors`` are the listening sockets'."""
+
+    def __init__(
+        self, testament: Testament, reactor: Any, descriptors: Callable[[], Mapping[str, int]]
+    ) -> None:
+        super().__init__()
+        self._testament = testament
+        self._descriptors = descriptors
+        every(TICK, reactor, testament.tick).setServiceParent(self)
+
+    def startService(self) -> None:
+        """Begin to write."""
+        self._testament.start()
+        for name, descriptor in self._descriptors().items():
+            self._testament.deposit(LISTENER + name, descriptor)
+        super().startService()
+
+    def stopService(self) -> object:
+        """An end in order leaves nothing."""
+        self._testament.stop()
+        return super().stopService()
+
+
+def sockets_of(plane: Any) -> Callable[[Leg], tuple[int, int] | None]:
+    """How to ask ``plane`` for the descriptors of a leg."""
+
+    def find(leg: Leg) -> tuple[int, int] | None:
+        found = plane.sockets(leg)
+        return None if found is None else (found[0].fileno(), found[1].fileno())
+
+    return find

@@ -1,0 +1,117 @@
+"""A relay that is killed is there again at once, and has lost no call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.process import wait_until
+from tests.e2e.relay import Relay
+from tests.e2e.test_handover import CALLS, HOST, USERSPACE, present, restart, talking
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Relay]:
+    """One with a keeper, which is the process that was started."""
+    options = ["-p", str(tmp_path / "pid"), "--keeper", *USERSPACE]
+    with Relay(HOST, tmp_path, options=options) as running:
+        wait_until(lambda: present(tmp_path) != running.pid, "the relay is a child")
+        yield running
+
+
+def crash(tmp_path: Path) -> float:
+    """Kill the relay; seconds until another process is there."""
+    before, began = present(tmp_path), time.monotonic()
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: present(tmp_path) != before, "another process serves", 8)
+    return time.monotonic() - began
+
+
+def test_no_call_and_no_packet_is_lost_by_crashes(relay: Relay, tmp_path: Path) -> None:
+    """What arrives while there is no relay waits in the sockets, and is relayed in order."""
+    with talking(relay) as talk:
+        for _ in range(3):
+            time.sleep(1.0)
+            crash(tmp_path)
+            assert relay.count_sessions() == CALLS
+        time.sleep(0.5)
+        talk.assert_all_was_heard()
+    assert relay.ask("D c0 f t") == "0"
+    assert relay.count_sessions() == CALLS - 1
+    relay.assert_had_no_accident()
+
+
+def test_commands_are_answered_as_before_the_crash(relay: Relay, tmp_path: Path) -> None:
+    """A command that comes again gets the same ports; one that comes meanwhile waits."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect((HOST, 22222))
+        client.send(f"cookie U again {HOST} 4000 f".encode())
+        first = client.recv(2048)
+        time.sleep(0.1)
+        os.kill(present(tmp_path), signal.SIGKILL)
+        client.send(f"cookie U again {HOST} 4000 f".encode())
+        assert client.recv(2048) == first
+    assert relay.count_sessions() == 1
+
+
+def test_a_relay_crashes_after_it_was_restarted_and_is_restarted_after_a_crash(
+    relay: Relay, tmp_path: Path
+) -> None:
+    """The keeper follows whoever is the relay."""
+    with talking(relay, 4) as talk:
+        restart(tmp_path)
+        time.sleep(0.5)
+        crash(tmp_path)
+        time.sleep(0.5)
+        restart(tmp_path)
+        time.sleep(0.5)
+        crash(tmp_path)
+        time.sleep(0.5)
+        assert relay.count_sessions() == 4
+        talk.assert_all_was_heard()
+
+
+def _ports_of(pid: int) -> set[int]:
+    """The UDP ports of the descriptors of a process."""
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            target = os.readlink(entry)
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/udp").read_text().splitlines()[1:]]
+    return {int(row[1].split(":")[1], 16) for row in rows if row[9] in inodes}
+
+
+def test_the_keeper_lets_go_of_calls_that_have_ended(relay: Relay, tmp_path: Path) -> None:
+    """Else their ports would never be free again."""
+    port = int(relay.ask(f"U a {HOST} 4000 f").split()[0])
+    wait_until(lambda: port in _ports_of(relay.pid), "the keeper has the socket, too")
+    crash(tmp_path)
+    assert port in _ports_of(present(tmp_path))
+    relay.ask("D a f")
+    wait_until(lambda: port not in _ports_of(relay.pid), "the keeper has let go of it")
+
+
+def test_a_relay_that_ends_in_order_is_not_started_again(relay: Relay, tmp_path: Path) -> None:
+    """Nor is one whose keeper is asked to end."""
+    os.kill(present(tmp_path), signal.SIGTERM)
+    wait_until(lambda: not relay.running, "the keeper ends as well")
+
+
+def test_a_keeper_that_is_asked_to_end_takes_the_relay_along(relay: Relay, tmp_path: Path) -> None:
+    """Though it leaves it a moment to end by itself."""
+    pid = present(tmp_path)
+    os.kill(relay.pid, signal.SIGTERM)
+    wait_until(lambda: not relay.running, "the keeper ends")
+    assert not Path(f"/proc/{pid}").exists()
