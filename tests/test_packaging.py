@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = (
     *("rtpproxy_tw", "twisted", "tests", "docs", "bench", "changelog.d", "packaging"),
     *("setup.cfg", "setup.py", "pyproject.toml", "tox.ini", "MANIFEST.in"),
-    *("README.rst", "CONTRIBUTING.rst", "SECURITY.md", "LICENSE"),
+    *("README.rst", "CONTRIBUTING.rst", "CHANGELOG.rst", "SECURITY.md", "LICENSE"),
 )
 """What a clone has, apart from what only its own tools read."""
 

@@ -12,7 +12,8 @@ GUIDES = Path(__file__).parent.parent.parent / "docs" / "guides"
 SHELLS = ("sh", "bash")
 
 _BLOCK = re.compile(
-    r"^\.\. code-block:: (?P<language>\w+)\n(?P<options>(?:   :.*\n)*)\n(?P<text>(?:(?:   .*)?\n)+)",
+    r"^\.\. code-block:: (?P<language>\w+)\n(?P<options>(?:   :.*\n)*)\n"
+    r"(?P<text>(?:(?:   .*)?\n)+)",
     re.MULTILINE,
 )
 
@@ -41,8 +42,8 @@ class Step:
 def steps_of(name: str) -> list[Step]:
     """The steps of the guide ``name``.
 
-    Shell blocks are commands. Blocks whose caption is an absolute path are files. What else there is
-    in blocks is only to be read.
+    Shell blocks are commands. Blocks whose caption is an absolute path are files. What else there
+    is in blocks is only to be read.
     """
     found = []
     for block in _BLOCK.finditer((GUIDES / f"{name}.rst").read_text()):

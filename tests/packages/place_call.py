@@ -1,5 +1,6 @@
 """A call over a SIP proxy, from within the network of a machine: ``place_call PROXY RELAY FOLDER``.
 
+``RELAY`` is empty where both parties are told an address of this machine that is also their own.
 It has to be a process of its own, as a network namespace is a process's. SIPp signals, both parties
 speak, and what either said must have reached the other by way of the relay.
 """
@@ -25,7 +26,7 @@ def main(proxy: str, relay: str, folder: str) -> None:
     with Call(Path(folder), proxy, (caller, "calls"), (callee, "answers"), *told) as call:
         ended = run_to_the_end(call)
     for listener, talker in ((caller, callee), (callee, caller)):
-        assert_told(listener, relay)
+        assert_told(listener, relay or listener.host)
         assert_heard(listener, talker, ended, relayed_from=LEARNING)
 
 

@@ -1,4 +1,4 @@
-"""The container file: what it copies suffices, and what it says suits the program."""
+"""The container file and the manifest: what they say suits the program."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rtpproxy_tw.tools.ctl import make_parser
+from rtpproxy_tw.web.openapi import document
 
 ROOT = Path(__file__).parent.parent.parent
 FILE = ROOT / "packaging" / "container" / "Containerfile"
@@ -95,3 +97,32 @@ def test_the_linter_has_no_objection() -> None:
         ["hadolint", str(FILE)], capture_output=True, text=True, check=False, timeout=60.0
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_kubernetes_manifest_suits_the_image_and_the_relay() -> None:
+    """Its options are taken, its probes are answered, its user is the image's."""
+    manifest = yaml.safe_load((ROOT / "packaging/kubernetes/rtpproxy-tw.yaml").read_text())
+    pod = manifest["spec"]["template"]
+    assert manifest["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    ((user,),) = words("USER")
+    ids = pod["spec"]["securityContext"]
+    assert f"{ids['runAsUser']}:{ids['runAsGroup']}" == user
+    (relay,) = pod["spec"]["containers"]
+    options = next(each["value"] for each in relay["env"] if each["name"] == "OPTIONS")
+    printed = subprocess.run(
+        [
+            *(sys.executable, "-m", "rtpproxy_tw.tools.launcher"),
+            *options.replace("$(NODE)", "192.0.2.10").split(),
+            "--print-config",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert 'listen = ["192.0.2.10"]' in printed
+    for probe in ("livenessProbe", "readinessProbe"):
+        asked = relay[probe]["httpGet"]
+        assert asked["path"] in document("1")["paths"]
+        assert f"tcp:{asked['port']}:interface={asked['host']}" in options
+    writable = {each["mountPath"] for each in relay["volumeMounts"]}
+    assert FILE.read_text().partition("RUNTIME_DIRECTORY=")[2].split()[0] in writable
