@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from twisted.application.service import IService, Service
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.assembly import assemble
 from rtpproxy_tw.capacity import PER_CALL_DESCRIPTORS, Capacity, capacity
 from rtpproxy_tw.configuration.options import Options
@@ -144,9 +146,25 @@ def _announce(settings: Settings) -> None:
     found = _capacity(settings)
     log.info("can carry {calls} calls at once, {why}", calls=found.calls, why=found.why)
     for local in settings.addresses.all():
+        if (why := _missing(local)) is not None:
+            log.warn(
+                "media address {host} cannot be used: {why}; calls there are refused until it can",
+                host=local.host,
+                why=why,
+            )
         if local.wildcard and local.advertised is None:
             log.warn(
                 "media is taken on {host}: replies name no address, so the SIP proxy puts its own"
                 " into the SDP; use -l ADDRESS or -A ADDRESS where that is wrong",
                 host=local.host,
             )
+
+
+def _missing(local: LocalAddress) -> str | None:
+    """Why this host cannot take media there now, None where it can."""
+    try:
+        with socket.socket(local.family, socket.SOCK_DGRAM) as probe:
+            probe.bind((local.host, 0))
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno else str(error)
+    return None

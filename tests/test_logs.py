@@ -99,6 +99,22 @@ def test_a_stream_that_fails_is_no_matter() -> None:
         (LogLevel.critical, "CRIT", 2),
     ],
 )
+def test_a_reader_that_is_stuck_is_not_waited_for_and_told_what_is_missing() -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb") as reader, open(writing, "w") as stream:
+        observer = StreamObserver(stream)
+        for _ in range(500):
+            observer(event("x" * 500))
+        taken = os.read(reading, 1 << 20)
+        kept = taken.count(b"\n")
+        assert 50 < kept < 500
+        observer(event("again"))
+        lines = reader.read1(1 << 20).decode().splitlines()
+    notice, last = lines[-2:]
+    assert notice.endswith(f" {500 - kept} messages could not be logged")
+    assert last.endswith(": again")
+
+
 def test_the_system_log_gets_facility_severity_and_process(
     tmp_path: Path, level: Any, name: str, priority: int
 ) -> None:

@@ -1,7 +1,7 @@
 """Where the log goes: standard error in the foreground, else the system's log.
 
-Neither a missing nor a stuck system log may hold up media, so messages are sent to it without
-waiting; those it does not take are counted, and the count is told when it takes messages again.
+Neither a missing nor a stuck reader may hold up media, so messages are written without waiting;
+those that are not taken are counted, and the count is told when messages are taken again.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import socket
 import sys
 import syslog
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from math import isfinite
 from typing import Any, TextIO
 
@@ -247,42 +249,88 @@ def _level_of(event: LogEvent) -> str:
     return _NAMES.get(event.get("log_level", LogLevel.info), "INFO")
 
 
-@implementer(ILogObserver)
-class StreamObserver:
-    """Writes ``TIME LEVEL NAMESPACE: TEXT`` lines; a stream that fails is no reason to stop."""
+PIECE = 1024
+"""Characters written at once: at most 4096 octets, for which a pipe that can be written to has room
+(pipe(7))."""
+
+
+class _Unhurried:
+    """Writes lines to a stream, never waiting for whoever reads it.
+
+    What is not taken is counted, and the count is told as soon as something is. The stream may be a
+    terminal or a pipe that others write to as well, so it is left as it is and asked each time. One
+    that fails is no reason to stop.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
+        self._lost = 0
+        self._torn = False
+        """Whether the last line that was begun has no end yet."""
+        self._poll: Any = None
+        with suppress(OSError, ValueError, AttributeError):
+            if stream is not None:
+                poll = select.poll()
+                poll.register(stream.fileno(), select.POLLOUT)
+                self._poll = poll
 
     def __call__(self, event: LogEvent) -> None:
+        if self._lost and self._ready():
+            lost, self._lost = self._lost, 0
+            self._write(
+                {
+                    "log_level": LogLevel.warn,
+                    "log_time": event.get("log_time", 0.0),
+                    "log_format": "{lost} messages could not be logged",
+                    "lost": lost,
+                }
+            )
+        self._write(event)
+
+    def _lines(self, event: LogEvent) -> Iterable[str]:
+        raise NotImplementedError
+
+    def _write(self, event: LogEvent) -> None:
         if self._stream is None:
             return
+        text = "".join(f"{line}\n" for line in self._lines(event))
+        if self._torn:
+            text = f"\n{text}"
+        self._torn = False
+        for at in range(0, len(text), PIECE):
+            if not self._ready():
+                self._lost += 1
+                self._torn = at > 0
+                return
+            try:
+                self._stream.write(text[at : at + PIECE])
+                self._stream.flush()
+            except (OSError, ValueError):
+                # The terminal is gone, or the file is full.
+                return
+
+    def _ready(self) -> bool:
+        """Whether a piece can be written at once; a broken stream takes everything."""
+        return self._poll is None or bool(self._poll.poll(0))
+
+
+@implementer(ILogObserver)
+class StreamObserver(_Unhurried):
+    """Writes ``TIME LEVEL NAMESPACE: TEXT`` lines."""
+
+    def _lines(self, event: LogEvent) -> Iterable[str]:
         at = event.get("log_time", 0.0)
         clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03}"
         start = f"{clock} {_level_of(event)} {event.get('log_namespace', '-')}: "
-        try:
-            self._stream.write("".join(f"{start}{line}\n" for line in lines_of(event)))
-            self._stream.flush()
-        except (OSError, ValueError):
-            # The terminal is gone, or the file is full.
-            pass
+        return (f"{start}{line}" for line in lines_of(event))
 
 
 @implementer(ILogObserver)
-class JsonObserver:
-    """Writes a JSON object per line; a stream that fails is no reason to stop."""
+class JsonObserver(_Unhurried):
+    """Writes a JSON object per line."""
 
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    def __call__(self, event: LogEvent) -> None:
-        if self._stream is None:
-            return
-        try:
-            self._stream.write("".join(f"{line}\n" for line in json_lines(event)))
-            self._stream.flush()
-        except (OSError, ValueError):
-            pass
+    def _lines(self, event: LogEvent) -> Iterable[str]:
+        return json_lines(event)
 
 
 JOURNAL = "/run/systemd/journal/socket"
