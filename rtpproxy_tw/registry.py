@@ -91,8 +91,15 @@ class SessionRegistry:
         return iter(tuple(self._calls))
 
     def of_call(self, call_id: str) -> list[Session]:
-        """All sessions of a call; none where there is no such call."""
-        return list(self._calls.get(call_id, {}).values())
+        """All sessions of a call, as they are now; none where there is no such call."""
+        found = list(self._calls.get(call_id, {}).values())
+        for session in found:
+            self._plane.refresh(session)
+        return found
+
+    def refresh(self) -> None:
+        """Bring the counters of all sessions up to date."""
+        self._plane.refresh_all()
 
     def find(self, call_id: str, first: str, second: str | None) -> Match | None:
         """The one session a U, L, P, S, C or Q means.
