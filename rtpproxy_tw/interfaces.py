@@ -38,11 +38,10 @@ class IMediaPlane(Interface):
         """Bring the counters and times of ``session`` up to date. Never raises."""
 
     def follow(session: Session) -> bool:
-        """Do so at least with what is relayed, as cheaply as can be; never raises.
+        """Whether nothing has happened to ``session`` since this was asked last, but that a fast
+        path carried more of its RTP, both ways, each packet the next one of the one before.
 
-        True where nothing has happened to its RTP since this or ``refresh`` was called last but
-        that a fast path carried more of it, each packet the next one, both ways: what its figures
-        lack is the jitter.
+        As cheap as can be, as it is asked for each session every second; never raises.
         """
 
     def refresh_all() -> None:
@@ -72,8 +71,11 @@ class IFastPath(Interface):
     def refresh(session: Session) -> None:
         """Add what was carried to the counters of ``session``."""
 
+    def disturb(session: Session) -> None:
+        """Do so because a packet came to one of its sockets although it is carried."""
+
     def follow(session: Session) -> bool:
-        """See IMediaPlane. Where the result is False, ``refresh`` is to be called."""
+        """See IMediaPlane."""
 
     def refresh_all() -> None:
         """The same for all sessions, but for RTP statistics."""

@@ -24,8 +24,6 @@ from rtpproxy_tw.interfaces import IFastPath, IPatientTap
 from rtpproxy_tw.media.arrival import Arrival
 from rtpproxy_tw.media.kernel.path import (
     HIGHEST,
-    LAST_NS,
-    OCTETS,
     PACKETS,
     RECEIVED,
     Flow,
@@ -73,6 +71,9 @@ class NullFastPath:
     def refresh(self, session: Session) -> None:
         """See IFastPath."""
 
+    def disturb(self, session: Session) -> None:
+        """See IFastPath."""
+
     def follow(self, session: Session) -> bool:
         """See IFastPath."""
         return False
@@ -97,15 +98,18 @@ class Carried:
     """How many packets the path had carried when its RTP statistics were last taken."""
     glance: Glance = ()
     """What the path last told at a glance."""
-    behind: bool = False
-    """Whether it has carried packets since whose jitter is not in our figures."""
+    followed: Glance = ()
+    """The same as of the last time that the session was followed."""
+    totalled: int = 0
+    """How many packets are in the totals."""
 
 
 @implementer(IFastPath)
 class Offloader:
     """Gives settled streams to ``path``. ``now`` is monotonic seconds, ``tos`` the default mark.
 
-    ``arrival`` is told when the packets came that taps hear.
+    ``arrival`` is told when the packets came that taps hear; ``carrier`` is what timelines call the
+    path. One that makes no copies (``copying``) gets RTP that nobody else listens to.
     """
 
     _log = Logger()
@@ -119,14 +123,22 @@ class Offloader:
         totals: Totals,
         tos: int,
         arrival: Arrival | None = None,
+        carrier: str = "the kernel",
+        copying: bool = True,
     ) -> None:
         self._path = path
+        self._carrier = carrier
+        self._copying = copying
         self._now = now
         self._totals = totals
         self._tos = tos
         self._arrival = Arrival(now) if arrival is None else arrival
         self._carried: dict[FlowId, Carried] = {}
         self._by_stream: dict[Stream, Carried] = {}
+        self._pairs: dict[Session, tuple[Carried, Carried]] = {}
+        """Both directions of RTP, of sessions of which both are carried."""
+        self._disturbed: set[Session] = set()
+        """Those of which something came to this process, since they were followed."""
         self._catching_up = False
         path.on_withdrawn(self._withdrawn)
         path.on_tap(self._copied)
@@ -151,6 +163,9 @@ class Offloader:
             return
         stream.offloaded = peer.offloaded = True
         stream.offload_after = peer.offload_after = now
+        if stream.component is Component.RTP:
+            session = stream.leg.session
+            self._pairs[session] = self._by_stream[stream], self._by_stream[peer]
         for each in (peer, stream):
             carried = self._by_stream.get(each)
             if carried is not None:
@@ -177,38 +192,41 @@ class Offloader:
                 if carried is not None and self._moved(carried):
                     self._add(carried, self._path.sample(carried.flow))
 
+    def disturb(self, session: Session) -> None:
+        """See IFastPath."""
+        self._disturbed.add(session)
+        self.refresh(session)
+
     def follow(self, session: Session) -> bool:
-        """See IFastPath. Each call passes here once a second, so nothing is done twice."""
-        caller, callee = session.legs
-        find, goes_on, fresh = self._by_stream.get, True, 0
-        for stream in (caller.rtp, callee.rtp):
-            carried = find(stream)
-            count = self._count_along(carried) if carried is not None else 0
-            goes_on = goes_on and count > 0
-            fresh += count
-        self._totals.npkts_rcvd += fresh
-        self._totals.npkts_relayed += fresh
-        for stream in (caller.rtcp, callee.rtcp):
-            carried = find(stream)
-            if carried is not None and carried.look() != carried.glance:
-                return False
+        """See IFastPath.
+
+        Each call passes here once a second, so nothing is touched but what is compared: the
+        counters of its streams wait until somebody asks.
+        """
+        pair = self._pairs.get(session)
+        if pair is None:
+            return False
+        goes_on = session not in self._disturbed
+        if not goes_on:
+            self._disturbed.discard(session)
+        for carried in pair:
+            before, after = carried.followed, carried.look()
+            fresh = after[PACKETS] - carried.totalled
+            if fresh:
+                carried.totalled += fresh
+                self._totals.npkts_rcvd += fresh
+                self._totals.npkts_relayed += fresh
+            carried.followed = after
+            if not fresh or not only_goes_on(before, after):
+                self._count_along(carried, before)
+                goes_on = False
         return goes_on
 
-    def _count_along(self, carried: Carried) -> int:
-        """Count what came, if it was only the next one each time; how many, else 0."""
-        stream, before, after = carried.stream, carried.glance, carried.look()
-        analyzer, packets, octets = stream.analyzer, after[PACKETS], after[OCTETS]
-        fresh = packets - carried.packets
-        if (
-            fresh <= 0
-            or analyzer is None
-            or not only_goes_on(before, after)
-            or not analyzer.goes_on(after[HIGHEST], after[RECEIVED])
-        ):
-            return 0
-        carried.glance, carried.behind = after, True
-        self._add_to_stream(carried, packets, octets, after[LAST_NS])
-        return fresh
+    def _count_along(self, carried: Carried, glance: Glance) -> None:
+        """Up to there nothing was lost; so much is known before the path's figures are taken."""
+        analyzer = carried.stream.analyzer
+        if glance and analyzer is not None:
+            analyzer.goes_on(glance[HIGHEST], glance[RECEIVED])
 
     def refresh_all(self) -> None:
         """See IFastPath."""
@@ -220,8 +238,8 @@ class Offloader:
     def _moved(self, carried: Carried) -> bool:
         """Whether the path has counted anything that is not in our counters, at a glance."""
         counts = carried.look()
-        moved = counts != carried.glance or carried.behind
-        carried.glance, carried.behind = counts, False
+        moved = counts != carried.glance
+        carried.glance = counts
         return moved
 
     def _fit(self, stream: Stream) -> bool:
@@ -229,6 +247,8 @@ class Offloader:
         if not latch.settled or latch.remote is None:
             return False
         if stream.feeds or stream.processor or stream.leg.session.outlet_of:
+            return False
+        if not self._copying and (stream.taps or stream.component is Component.RTCP):
             return False
         return all(map(IPatientTap.providedBy, stream.taps))
 
@@ -258,7 +278,7 @@ class Offloader:
             return False
         carried = Carried(stream, flow, self._path.glancer(flow))
         self._carried[flow] = self._by_stream[stream] = carried
-        self._note(stream, "is carried by the kernel")
+        self._note(stream, f"is carried by {self._carrier}")
         return True
 
     def _catch_up(self, carried: Carried) -> None:
@@ -290,10 +310,14 @@ class Offloader:
         stream.offloaded = False
         if carried is None:
             return
+        session = stream.leg.session
+        if stream.component is Component.RTP:
+            self._pairs.pop(session, None)
         self._note(stream, "passes through the relay itself")
         final = self._path.remove(carried.flow)  # the last copies are heard meanwhile
         del self._carried[carried.flow]
         self._add(carried, final)
+        self._disturbed.discard(session)
 
     def _withdrawn(self, flow: FlowId) -> None:
         carried = self._carried.get(flow)
@@ -308,6 +332,7 @@ class Offloader:
         stream.latest = datagram
         if stream.component is Component.RTCP:
             stream.keep_letter(when_ns * NANO, datagram)
+            self._disturbed.add(stream.leg.session)
         arrival.of_copy = when_ns * NANO
         try:
             for tap in stream.taps:
@@ -347,28 +372,22 @@ class Offloader:
         fresh = packets - carried.packets
         if fresh <= 0:
             return
-        self._add_to_stream(carried, packets, octets, last_ns)
-        self._totals.npkts_rcvd += fresh
-        self._totals.npkts_relayed += fresh
-
-    def _add_to_stream(self, carried: Carried, packets: int, octets: int, last_ns: int) -> None:
-        """All but the totals."""
-        stream, last = carried.stream, last_ns * NANO
-        fresh, more = packets - carried.packets, octets - carried.octets
-        carried.packets, carried.octets = packets, octets
+        stream, leg, totals = carried.stream, carried.stream.leg, self._totals
+        last = last_ns * NANO
+        unknown, carried.totalled = packets - carried.totalled, packets
+        totals.npkts_rcvd += unknown
+        totals.npkts_relayed += unknown
         if not stream.accepted:
             stream.first_heard = last
         stream.accepted += fresh
         stream.relayed += fresh
-        stream.octets += more
+        stream.octets += octets - carried.octets
         stream.carried += fresh
-        stream.carried_octets += more
-        if last > stream.last_heard:
-            stream.last_heard = last
-        if last > stream.latch.last_heard:
-            stream.latch.last_heard = last
-        if last > stream.leg.last_active:
-            stream.leg.last_active = last
+        stream.carried_octets += octets - carried.octets
+        carried.packets, carried.octets = packets, octets
+        stream.last_heard = max(stream.last_heard, last)
+        stream.latch.last_heard = max(stream.latch.last_heard, last)
+        leg.last_active = max(leg.last_active, last)
 
 
 def _state(analyzer: Analyzer | None) -> RtpState | None:

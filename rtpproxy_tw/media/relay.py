@@ -60,7 +60,7 @@ class Relay:
         latch = stream.latch
         if stream.offloaded:
             # The latch must know how long its source has really been silent.
-            self._fast_path.refresh(session)
+            self._fast_path.disturb(session)
         believed = latch.source
         if source != believed:
             # Nobody was silent while we did not listen.

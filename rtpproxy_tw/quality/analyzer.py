@@ -152,6 +152,8 @@ class Analyzer:
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state``, a :meth:`snapshot` or what another counter made of one."""
+        if state["ssrc"] == self.ssrc and state["earlier"] == self._earlier:
+            self.goes_on(state["highest"], state["received"])
         self.received = state["received"]
         self.duplicates = state["duplicates"]
         self.errors = state["errors"]
@@ -186,8 +188,8 @@ class Analyzer:
     def goes_on(self, highest: int, received: int) -> bool:
         """Another counter has come so far in the present run: count along if nothing was missed.
 
-        True where each packet was the next one of the one before. All but the jitter is then as
-        if they had been heard here; else nothing is changed.
+        True where as many came as there are numbers. All but the jitter is then as if they had
+        been heard here; else nothing is changed.
         """
         count = highest - self._highest
         if count < 0 or received - self.received != count:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from rtpproxy_tw.quality.analyzer import WINDOW_SIZE
 from rtpproxy_tw.quality.bursts import GRACE, SHORT_GRACE, Bursts
 from rtpproxy_tw.quality.codecs import COMFORT_NOISE, clock_rate, codec_name, is_silent
 from rtpproxy_tw.quality.history import History, Interval
@@ -37,8 +36,8 @@ FEWEST = 50
 SILENT = 5.0
 """Seconds without RTP after which a party counts as silent: DTX still sends now and then."""
 
-MOST_UNREAD = WINDOW_SIZE - 100
-"""Packets after which the bitmap that tells which came must be read: at 50 a second, never."""
+SLOW = 100
+"""Packets a second of a stream whose bitmap holds an interval; of audio there are 50."""
 
 SUFFERING = 10
 """Packets lost in a second, of the 50 that there usually are."""
@@ -87,12 +86,17 @@ class Monitor:
     _accepted: int = 0
     _ignored: int = 0
     _unreachable: int = 0
+    _looked: float = inf
+    _slow: bool = False
+    """Whether SLOW was kept to since the look before; unknown at the first one."""
 
     def look(self, leg: Leg, now: float) -> None:
         """Take in what happened since the last look."""
         stream = leg.rtp
         analyzer = stream.analyzer
         letters = leg.rtcp.letters
+        self._slow = stream.accepted - self._accepted <= SLOW * (now - self._looked)
+        self._looked = now
         if letters:
             leg.rtcp.letters, leg.rtcp.latest = None, b""
             self._read(leg, letters)
@@ -105,23 +109,20 @@ class Monitor:
                 self._tell(leg, now, "icmp", "cannot be reached, the network says")
             self._unreachable = stream.unreachable
 
-    def rests(self, leg: Leg, now: float) -> bool:
-        """Whether a look may wait if media of the party only went on since the last one.
+    def rests_until(self, leg: Leg) -> float:
+        """When the next look is due if media of the party only goes on as it does.
 
-        Its figures are then as before but for the jitter, and the verdict, which is that all is
-        well, depends on nothing that time alone could change.
+        Its figures are then as now but for the jitter, and the verdict, which is that all is well,
+        depends on nothing that time alone could change. Where it may: in the past.
         """
-        stream, interval = leg.rtp, self._interval
-        return (
+        rests = (
             self.code == "ok"
-            and interval is not None
-            and now - interval[0] <= INTERVAL - LOOKED_AT / 2
-            and not leg.rtcp.letters
-            and stream.ignored == self._ignored
-            and stream.unreachable == self._unreachable
+            and self._interval is not None
             and self.quiet_since == self.silent_since == inf
-            and stream.accepted - self._accepted < MOST_UNREAD
+            and self._slow
+            and (leg.rtcp.offloaded or not leg.rtcp.accepted)
         )
+        return self._interval[0] + INTERVAL - LOOKED_AT / 2 if rests and self._interval else -inf
 
     def finish(self, leg: Leg, now: float) -> None:
         """The session has ended: judge what is left."""

@@ -165,7 +165,10 @@ class Metrics:
         answer: Deferred[bytes] = Deferred()
         self._scrape.append(answer)
         if len(self._scrape) == 1:
-            sessions = iter(()) if self.registry is None else iter(self.registry)
+            sessions: Iterator[Session] = iter(())
+            if self.registry is not None:
+                self.registry.refresh()
+                sessions = iter(self.registry)
             self._count(sessions, Census(self.tally.traffic.copy()))
         return answer
 

@@ -36,9 +36,9 @@ class Sampler:
     """Looks at all ``sessions`` each time :meth:`tick` is called, once a second.
 
     ``is_local`` tells whether a numeric host is an address of this machine; ``refresh`` brings the
-    counters of a session up to date that another path than ours carries, and ``follow`` does where
-    that only went on, telling so (see IMediaPlane); ``release`` has every
-    packet of a session judged for a while, those of strangers too.
+    counters of a session up to date that another path than ours carries, ``follow`` tells where
+    that only went on (see IMediaPlane), so that a look may wait; ``release`` has every packet of a
+    session judged for a while, those of strangers too.
     """
 
     _log = Logger()
@@ -66,6 +66,8 @@ class Sampler:
         """Whose RTP port a number is; by address family. Some that were may still be there."""
         self._found: dict[tuple[int, int], Leg] = {}
         """The same as this round finds them."""
+        self._resting: dict[Session, float] = {}
+        """Sessions that need no look before then, as long as they only go on."""
         self._thorough = False
         self._thorough_in = 0
         """Rounds until it is looked anew where all ports are."""
@@ -96,6 +98,7 @@ class Sampler:
                 stream = leg.streams[component]
                 if stream.latch.remote == remote:
                     stream.unreachable += 1
+                    self._resting.pop(leg.session, None)
                     stream.unreachable_at = self._clock.seconds()
                 return
 
@@ -115,6 +118,7 @@ class Sampler:
     def ended(self, session: Session, why: Ending) -> None:
         """See ISessionObserver."""
         now = self._clock.seconds()
+        self._resting.pop(session, None)
         for leg in session.legs:
             place = _family(leg), leg.former_port
             if self._ports.get(place) is leg:  # the port may have a new session already
@@ -153,13 +157,16 @@ class Sampler:
             self._ports = self._found
 
     def _look(self, session: Session, now: float) -> None:
+        due = self._resting.get(session)
+        if due is not None:
+            if self._follow(session) and now < due:
+                if self._thorough:
+                    for leg in session.legs:
+                        self._note_port(leg, self._found)
+                return
+            del self._resting[session]
         caller, callee = session.legs
         if caller.rtp.offloaded or callee.rtp.offloaded:
-            if self._follow(session) and _rests(caller, now) and _rests(callee, now):
-                if self._thorough:
-                    self._note_port(caller, self._found)
-                    self._note_port(callee, self._found)
-                return
             self._refresh(session)
         for leg in session.legs:
             self._note_port(leg, self._found)
@@ -177,6 +184,11 @@ class Sampler:
             if code != monitor.code:
                 monitor.code, monitor.code_since = code, now
                 session.timeline.add(now, "verdict", f"{leg.side.value}: {code}")
+        if caller.rtp.offloaded and callee.rtp.offloaded and session.complete:
+            due = min(_rests_until(caller), _rests_until(callee))
+            if now < due:
+                self._follow(session)
+                self._resting[session] = due
 
     def _note_port(self, leg: Leg, ports: dict[tuple[int, int], Leg]) -> None:
         if leg.port:
@@ -197,8 +209,8 @@ class Sampler:
         return local.wildcard and self._is_local(host)
 
 
-def _rests(leg: Leg, now: float) -> bool:
-    return leg.monitor is not None and leg.monitor.rests(leg, now)
+def _rests_until(leg: Leg) -> float:
+    return leg.monitor.rests_until(leg) if leg.monitor is not None else 0.0
 
 
 def _family(leg: Leg) -> int:

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtpproxy_tw.commands import Delete
+from rtpproxy_tw.media.fastpath import Offloader
 from rtpproxy_tw.quality.monitor import SILENT
 from rtpproxy_tw.reporting.sampling import THOROUGH, Sampler
 from rtpproxy_tw.session import Ending, Session
 from tests.contracts import rtp
+from tests.kernel.fake import Fate
 from tests.media.test_fastpath import CALLEE, CALLER, TO_CALLEE_LEG, TO_CALLER_LEG, Carried
 
 SECONDS = 24
@@ -39,6 +41,7 @@ class Watched(Carried):
         )
         self.sampler.sessions = [self.session]
         self.frame = 0
+        self.step = 1 / FRAMES
 
     def _refresh(self, session: Session) -> None:
         self.looks += 1
@@ -46,7 +49,7 @@ class Watched(Carried):
 
     def hear(self, *, caller: bool = True, callee: bool = True, payload_type: int = 0) -> None:
         """One packet of each, as far as it comes."""
-        self.clock.advance(1 / FRAMES)
+        self.clock.advance(self.step)
         for comes, source, to in (
             (caller, CALLER, TO_CALLER_LEG),
             (callee, CALLEE, TO_CALLEE_LEG),
@@ -90,11 +93,33 @@ def test_a_call_that_goes_on_is_looked_at_every_ten_seconds_and_counted_each_sec
     before = call.looks
     for second in range(3, SECONDS):
         call.run(1)
-        stream = call.session.caller.rtp
-        assert stream.accepted == stream.octets / len(rtp(0)) == call.frame, second
-        assert call.clock.seconds() - stream.last_heard < 0.1
-        assert call.totals.npkts_relayed == 2 * call.frame
+        assert call.totals.npkts_relayed == call.totals.npkts_rcvd == 2 * call.frame, second
     assert call.looks - before == 2
+
+
+def test_whoever_asks_gets_the_counters_of_that_moment() -> None:
+    """By the registry: of one call, or of all."""
+    call = Watched()
+    call.run(6)
+    stream = call.session.caller.rtp
+    for ask in (lambda: call.registry.of_call("c"), call.registry.refresh):
+        call.run(1)
+        assert stream.accepted < call.frame
+        ask()
+        assert stream.accepted == stream.octets / len(rtp(0)) == call.frame
+        assert call.clock.seconds() - stream.last_heard < 0.1
+        assert call.totals.npkts_relayed == call.totals.npkts_rcvd == 2 * call.frame
+
+
+def test_a_fast_stream_is_looked_at_each_second() -> None:
+    """The bitmap of what came does not hold ten seconds of it."""
+    call = Watched()
+    call.step = 1 / (6 * FRAMES)
+    for second in range(4):
+        for _ in range(6 * FRAMES):
+            call.hear()
+        call.sampler.tick()
+        assert call.looks == second + 1
 
 
 @given(lost=LOSSES)
@@ -145,7 +170,7 @@ def test_another_payload_type_and_strangers_are_noticed_within_a_second() -> Non
     call.run(2)
     looks = call.looks
     call.run(1)
-    assert call.looks == looks
+    assert call.looks == looks, "the ten seconds are not over"
     call.arrive(rtp(1, 9), ("127.0.0.9", 4), TO_CALLER_LEG)
     call.run(1)
     assert call.looks == looks + 1
@@ -163,3 +188,28 @@ def test_ports_that_nobody_said_were_left_are_forgotten_in_time() -> None:
     for _ in range(THOROUGH + 1):
         call.sampler.tick()
     assert port not in {number for _, number in call.sampler._ports}
+
+
+def test_rtcp_is_read_within_a_second_and_taken_back_alone() -> None:
+    """A report has its call looked at; RTP is followed whatever becomes of RTCP."""
+    report = bytes.fromhex("80c9 0001 0000 0001")
+    call = Watched()
+    for _ in range(3):
+        for leg, to in ((call.session.caller, 40003), (call.session.callee, 40001)):
+            source = leg.rtcp.latch.remote
+            assert source is not None
+            fate = call.arrive(report, source, ("127.0.0.1", to))
+    assert fate is Fate.RELAYED
+    call.run(6)
+    looks = call.looks
+    call.arrive(report, ("127.0.0.1", 5001), ("127.0.0.1", 40003))
+    call.path.hand_out_copies()
+    call.run(1)
+    assert (call.looks, call.session.caller.rtcp.letters) == (looks + 1, None)
+    fast_path = call.plane._fast_path
+    assert isinstance(fast_path, Offloader)
+    fast_path._uncarry(call.session.caller.rtcp)
+    call.run(2)
+    assert call.looks == looks + 1
+    call.do(Delete("c", "f", "t"))
+    assert not fast_path._disturbed
