@@ -16,7 +16,7 @@ from bench.calls import Client
 from bench.soaking.party import PACKETS, Address, Parties
 from bench.soaking.plan import Chance, Fate, Script
 
-TURN = 0.01
+TURN = 0.02
 """Seconds."""
 
 HURRY = 2

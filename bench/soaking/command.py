@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -210,8 +210,9 @@ def _sweep(folder: Path) -> None:
     if not folder.exists():
         return  # away, for a fault
     for path in folder.iterdir():
-        if path.stat().st_mtime < limit:
-            path.unlink()
+        with suppress(FileNotFoundError):  # it has got its final name meanwhile
+            if path.stat().st_mtime < limit:
+                path.unlink()
 
 
 def _show(sample: Sample, seconds: float) -> None:
