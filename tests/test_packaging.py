@@ -12,6 +12,7 @@ import venv
 import zipfile
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,16 @@ def test_the_sdist_has_what_its_own_tests_need(built: Built) -> None:
     wanted |= {"twisted/plugins/rtpproxy_plugin.py", "bench/__main__.py"}
     wanted |= {"packaging/examples/kamailio.cfg"}
     assert wanted <= names(built.sdist)
+
+
+@pytest.mark.skipif(find_spec("twine") is None, reason="twine is missing")
+def test_the_package_index_would_take_it(built: Built) -> None:
+    """Its metadata are valid, and README.rst can be shown; warnings count."""
+    told = run(
+        *(sys.executable, "-m", "twine", "check", "--strict", built.wheel, built.sdist),
+        cwd=built.bin,
+    )
+    assert told.count("PASSED") == 2
 
 
 def test_an_editable_install_is_a_path_where_twisted_looks_for_plugins(built: Built) -> None:
