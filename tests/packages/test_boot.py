@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -153,6 +154,23 @@ def test_a_relay_that_dies_after_a_reload_is_restarted(machine: Machine) -> None
     )
     assert value(machine, "NRestarts") == "1"
     assert machine.run(f"tell {SOCKET} V") == "20040107\n"
+
+
+def test_a_call_outlives_a_crash_of_the_relay(machine: Machine) -> None:
+    """systemd keeps sockets and state, and gives both to the next process."""
+    machine.run("systemctl start rtpproxy-tw")
+    before = value(machine, "MainPID")
+    told = machine.run(
+        f"rtpproxy-ctl --json call --control unix:{SOCKET} --seconds 8 & call=$!; sleep 3;"
+        f"systemctl show -P NFileDescriptorStore rtpproxy-tw; kill -KILL {before};"
+        "wait $call || true"
+    )
+    stored, _, result = told.partition("\n")
+    assert int(stored) >= 8, "the sockets of two legs, each for RTP and RTCP, and more"
+    assert value(machine, "MainPID") not in ("0", before)
+    assert value(machine, "NRestarts") == "1"
+    print(result)
+    assert json.loads(result)
 
 
 def test_the_first_command_starts_it_through_the_socket_unit(machine: Machine) -> None:
