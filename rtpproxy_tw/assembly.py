@@ -236,6 +236,8 @@ class Media:
         self.notifier = Notifier(reactor=reactor, allowed=settings.notify)
         self.arrival = carrier.arrival
         self.plane = make_plane(settings, reactor, around.totals, carrier.path)
+        if isinstance(self.plane, EpollPlane):
+            carrier.serve(self.plane.port_at)
         self.processing = Processing(self.notifier, around.totals, reactor.seconds)
         reader = ThreadReader(reactor)
         self.players = Players(

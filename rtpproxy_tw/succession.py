@@ -21,7 +21,7 @@ from rtpproxy_tw.control.framing import Carried
 from rtpproxy_tw.control.replies import ReplyCache
 from rtpproxy_tw.errors import PromptRefused
 from rtpproxy_tw.media.codecs import FRAMINGS
-from rtpproxy_tw.media.mediasocket import disconnect
+from rtpproxy_tw.media.connecting import disconnect
 from rtpproxy_tw.media.player import Players
 from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.registry import SessionRegistry
@@ -291,8 +291,8 @@ class Succession:
     """Hands this relay over, and takes another one over. The reactor must not run meanwhile.
 
     ``first`` is told before the sessions, ``last`` after them; ``adopted`` is called for each
-    session that was taken over, ``abandoned`` for each whose record proved damaged midway, ``left``
-    when another relay has all.
+    session that was taken over, ``abandoned`` for each whose record proved damaged midway,
+    ``inherited`` when all was taken over after a crash, ``left`` when another relay has all.
     """
 
     def __init__(
@@ -307,12 +307,16 @@ class Succession:
         last: Sequence[Whole] = (),
         adopted: Sequence[Callable[[Session], None]] = (),
         abandoned: Sequence[Callable[[Session], None]] = (),
+        inherited: Sequence[Callable[[], object]] = (),
         left: Sequence[Callable[[], object]] = (),
         descriptors: Callable[[], Mapping[str, int]] = dict,
+        shape: Callable[[], Mapping[str, object]] = dict,
         version: str = "",
     ) -> None:
         self.descriptors = descriptors
-        """Those of all listening sockets, by name."""
+        """Those of all listening sockets, and of what is in the kernel, by name."""
+        self.shape = shape
+        """Of what is in the kernel."""
         self._registry = registry
         self._plane = plane
         self._now = now
@@ -321,6 +325,7 @@ class Succession:
         self._last = tuple(last)
         self._adopted = tuple(adopted)
         self._abandoned = tuple(abandoned)
+        self._inherited = tuple(inherited)
         self._left = tuple(left)
         self._version = version
 
@@ -346,6 +351,8 @@ class Succession:
             inheritance.bequeath(taker, self._now())
             self._plane.claim()
             inheritance.close()
+            for call in self._inherited:
+                call()
         return taker.taken
 
     def leave(self) -> None:

@@ -52,7 +52,16 @@ def build(
         if path is not None and not os.path.isdir(path):
             raise ConfigError(f"{spelled(name)} {path}: is not a directory")
     totals = Totals()
-    carrier = choose(settings.fast_path, reactor, totals, settings.tos, _flows(settings))
+    carrier = choose(
+        settings.fast_path,
+        reactor,
+        totals,
+        settings.tos,
+        _flows(settings),
+        processes=settings.media_processes,
+        # By the original's rules a source may change without a pause.
+        connecting=settings.latching == "strict",
+    )
     if confining and not settings.keep_capabilities:
         carrier.confine()
     try:

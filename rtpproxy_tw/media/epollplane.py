@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.internet.protocol import DatagramProtocol
 
+from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.media.mediaset import MediaSet
 from rtpproxy_tw.media.mediasocket import MediaSocket
@@ -94,6 +95,15 @@ class EpollPlane(UserspacePlane):
             sender = leg.rtp.sender
             if isinstance(sender, StreamSocket):
                 sender.fold()
+
+    def port_at(self, local: Address) -> StreamSocket | None:
+        """The port of a stream with that local address, which may be a wildcard's."""
+        host, number = local
+        leg = self._served.get((host, number & ~1))
+        if leg is None:
+            return None
+        sender = leg.streams[number & 1].sender
+        return sender if isinstance(sender, StreamSocket) else None
 
     def watch(self) -> None:
         """To be called every WATCH_EVERY seconds: looks at a share of the quick ports."""

@@ -59,18 +59,20 @@ class MediaSet:
         self._retired: list[socket.socket] = []
         self._epoll = select.epoll()
         self._readers: dict[int, Readable] = {}
+        self._paused: dict[int, Readable] = {}
+        """Those that somebody else reads for the time being."""
         self._shortcuts: list[Shortcut | None] = []
         """By descriptor; None for those that read by themselves."""
         self._failures = 0
 
     def __len__(self) -> int:
         """How many descriptors there are."""
-        return len(self._readers)
+        return len(self._readers) + len(self._paused)
 
     def add(self, fd: int, port: Readable) -> None:
         """Let ``port`` read whenever something can be received from ``fd``. Raises OSError."""
         self._epoll.register(fd, select.EPOLLIN)
-        if not self._readers:
+        if not len(self):
             self._reactor.addReader(self)
         self._readers[fd] = port
         if fd >= len(self._shortcuts):
@@ -84,6 +86,16 @@ class MediaSet:
         """Let the port read by itself again. Idempotent."""
         self._shortcuts[fd] = None
 
+    def pause(self, fd: int) -> None:
+        """Read nothing from ``fd`` until :meth:`resume`, not even what is known to be there."""
+        self._paused[fd] = self._readers.pop(fd)
+        self._epoll.unregister(fd)
+
+    def resume(self, fd: int) -> None:
+        """Read from ``fd`` again, which is paused, beginning with what waits there."""
+        self._epoll.register(fd, select.EPOLLIN)
+        self._readers[fd] = self._paused.pop(fd)
+
     def retire(self, sock: socket.socket) -> None:
         """Read nothing from ``sock`` any more, and close it soon.
 
@@ -93,12 +105,13 @@ class MediaSet:
         fd = sock.fileno()
         # Closing alone does not do where somebody keeps a copy for the time after a crash.
         self._epoll.unregister(fd)
-        del self._readers[fd]
+        if self._readers.pop(fd, None) is None:
+            del self._paused[fd]
         self._shortcuts[fd] = None
         if not self._retired:
             self._reactor.callLater(0, self.close_retired)
         self._retired.append(sock)
-        if not self._readers:
+        if not len(self):
             self._reactor.removeReader(self)
 
     def close_retired(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import socket
 
 from twisted.logger import Logger
@@ -11,21 +9,6 @@ from twisted.logger import Logger
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.media.mediaset import BUFFER, MediaSet
 from rtpproxy_tw.media.udpport import BUDGET, mark
-
-_UNSPECIFIED = bytes(16)
-"""A ``sockaddr`` of the family AF_UNSPEC."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def disconnect(sock: socket.socket) -> None:
-    """Let a connected UDP socket receive from everybody again (connect(2)). Raises OSError.
-
-    It stays bound. Python's own ``connect`` takes addresses of the socket's family only.
-    """
-    if _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED)):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 class MediaSocket:

@@ -41,7 +41,48 @@ _steps: dict[int, int] = {}
 """The same number for all streams that count alike: it stays in the processor's cache."""
 
 
-class Shortcut:
+class Prediction:
+    """What the next ordinary packet of a stream begins with."""
+
+    __slots__ = ("_last", "expected", "size", "step")
+
+    def __init__(self) -> None:
+        self.size = 0
+        """How long most of them are."""
+        self.expected = NOTHING
+        """The fixed header as one number."""
+        self.step = 0
+        """What is to be added to it for the next one."""
+        self._last = NOTHING
+
+    @property
+    def stamp_step(self) -> int:
+        """By how much time stamps grow, where something is expected."""
+        return self.step - NUMBER >> 32
+
+    def settle(self) -> None:
+        """All that came as expected has been counted."""
+        self._last = self.expected - self.step
+
+    def expect(self, header: int, size: int, analyzer: Analyzer) -> None:
+        """A packet of the party with that ``header``, and of that ``size`` in octets, came.
+
+        It is in the counters already, and all before it.
+        """
+        before, self._last = self._last, header & ~_MARKER
+        self.size = size
+        apart = self._last - before
+        # As one number, two packets on and a bit earlier is the same as one on and much later.
+        if apart & STAMP - 1 == 0 and NUMBER <= apart < NUMBER + LATEST:
+            self.step = _shared(apart)
+        step = self.step
+        if step and analyzer.keeps(header, step - NUMBER >> 32):
+            self.expected = self._last + step
+        else:
+            self.expected = NOTHING
+
+
+class Shortcut(Prediction):
     """All that the loop reads and writes for an ordinary packet, in one place.
 
     ``source`` is the only sender allowed, None where the kernel sees to that; ``receive`` is
@@ -49,9 +90,7 @@ class Shortcut:
     """
 
     __slots__ = (
-        "_last",
         "arrivals",
-        "expected",
         "extra",
         "failed",
         "look_at",
@@ -59,9 +98,7 @@ class Shortcut:
         "out",
         "port",
         "receive",
-        "size",
         "source",
-        "step",
         "withheld",
     )
 
@@ -73,6 +110,7 @@ class Shortcut:
         receive: Callable[..., Any],
         look_at: float,
     ) -> None:
+        super().__init__()
         self.port = port
         self.out = out
         self.source: tuple[Any, ...] | None = source
@@ -81,14 +119,10 @@ class Shortcut:
         """When the next packet is to be looked at, whatever it is."""
         self.arrivals: list[float] = []
         """When ordinary packets came that are not in the counters yet."""
-        self.size = 0
-        """How long most of them are, and next by how much they were longer, together."""
         self.extra = 0
+        """By how much they were longer than ``size``, together."""
         self.failed = self.nowhere = self.withheld = 0
         """How many of them could not be sent on, or had nowhere to go, and their octets."""
-        self.expected = NOTHING
-        self.step = 0
-        self._last = NOTHING
 
     def fold(self, stream: Stream) -> None:
         """Bring the counters of ``stream``, which is this one's, up to date."""
@@ -112,27 +146,10 @@ class Shortcut:
         stream.withheld += self.withheld
         stream.octets += count * self.size + self.extra
         if stream.analyzer is not None:
-            stream.analyzer.paced(arrivals, self.step - NUMBER >> 32)
-        self._last = self.expected - self.step
+            stream.analyzer.paced(arrivals, self.stamp_step)
+        self.settle()
         self.extra = self.failed = self.nowhere = self.withheld = 0
         arrivals.clear()
-
-    def expect(self, header: int, size: int, analyzer: Analyzer) -> None:
-        """A packet of the party with that ``header``, and of that ``size`` in octets, came.
-
-        It is in the counters already, and all before it.
-        """
-        before, self._last = self._last, header & ~_MARKER
-        self.size = size
-        apart = self._last - before
-        # As one number, two packets on and a bit earlier is the same as one on and much later.
-        if apart & STAMP - 1 == 0 and NUMBER <= apart < NUMBER + LATEST:
-            self.step = _shared(apart)
-        step = self.step
-        if step and analyzer.keeps(header, step - NUMBER >> 32):
-            self.expected = self._last + step
-        else:
-            self.expected = NOTHING
 
 
 def _shared(step: int) -> int:

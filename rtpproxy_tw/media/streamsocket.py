@@ -17,8 +17,9 @@ import socket
 from collections.abc import Callable
 
 from rtpproxy_tw.addresses import Address
+from rtpproxy_tw.media.connecting import disconnect
 from rtpproxy_tw.media.mediaset import BEGINNINGS, BUFFER, FIXED, USUAL, WHOLE, MediaSet
-from rtpproxy_tw.media.mediasocket import MediaSocket, disconnect
+from rtpproxy_tw.media.mediasocket import MediaSocket
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.shortcut import HEADER, Shortcut
 from rtpproxy_tw.session import Component, Stream
@@ -98,6 +99,7 @@ class StreamSocket(MediaSocket):
         "_shortcut",
         "_source",
         "_stream",
+        "_suspended",
         "_totals",
         "_trusted",
         "_try_at",
@@ -120,6 +122,8 @@ class StreamSocket(MediaSocket):
         self._trusted = False
         """Whether nothing is in the queue that came before the port was connected."""
         self._source = NOBODY
+        self._suspended = False
+        """Whether another process reads for us."""
         # RTCP is so rare that it would never stay connected.
         rtp = stream.component is Component.RTP
         self._try_at = 0.0 if rtp and circle.quickening else float("inf")
@@ -144,9 +148,30 @@ class StreamSocket(MediaSocket):
         if self._shortcut is not None:
             self._shortcut.fold(self._stream)
 
+    # Being left to another process.
+
+    def suspend(self) -> None:
+        """Read nothing until :meth:`resume`: a media process does."""
+        self.slow_down()
+        self._suspended = True
+        self._media.pause(self._fd)
+
+    def resume(self) -> None:
+        """Read again, from everybody. Idempotent; does nothing to a port that was closed."""
+        if self._suspended and self._fd >= 0:
+            self._suspended = False
+            self._media.resume(self._fd)
+
+    def stray(self, datagram: bytes, source: Address) -> None:
+        """``datagram`` from ``source`` was read by a process. Nothing happens to a closed port."""
+        if self._fd >= 0:
+            self._received(self._stream, datagram, source)
+
     # Receiving.
 
     def _take(self) -> bool:
+        if self._suspended:
+            return False
         try:
             size, source = self.socket.recvfrom_into(BUFFER)
         except OSError:

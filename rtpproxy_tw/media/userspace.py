@@ -99,7 +99,8 @@ class UserspacePlane:
         self._quarantine = Quarantine()
         self._open: dict[Leg, tuple[Source, int, tuple[Port, Port]]] = {}
         self._places: dict[Leg, Address] = {}
-        self._served: set[Address] = set()
+        self._served: dict[Address, Leg] = {}
+        """By local host and RTP port."""
         self.failures: Counter[str] = Counter(dict.fromkeys(FAILURES, 0))
         """How often there were no ports to be had, by one of FAILURES."""
 
@@ -112,7 +113,7 @@ class UserspacePlane:
         self.close(leg)
         self._open[leg] = pool, number, ports
         self._places[leg] = local.host, number
-        self._served.add((local.host, number))
+        self._served[local.host, number] = leg
         leg.local, leg.port = local, number
         leg.rtp.sender, leg.rtcp.sender = ports
         self._quarantine.enters(leg, self._relay.now())
@@ -135,7 +136,7 @@ class UserspacePlane:
                 self._open[leg] = Elsewhere(), leg.port, ports
                 if leg.local is not None:
                     self._places[leg] = leg.local.host, leg.port
-                    self._served.add((leg.local.host, leg.port))
+                    self._served[leg.local.host, leg.port] = leg
                 leg.rtp.sender, leg.rtcp.sender = ports
         finally:
             for pair in left.values():
@@ -167,7 +168,7 @@ class UserspacePlane:
         self._fast_path.release(leg.session)
         self._quarantine.leaves(leg, self._relay.now())
         pool, number, ports = opened
-        self._served.discard(self._places.pop(leg, ("", 0)))
+        self._served.pop(self._places.pop(leg, ("", 0)), None)
         leg.port = 0
         leg.rtp.sender = leg.rtcp.sender = None
         for port in ports:

@@ -1,0 +1,1 @@
+"""Media in processes of its own."""
