@@ -276,7 +276,8 @@ class Clustering(MultiService):
             host, port = settings.cluster_listen
 
             def listen() -> object:
-                with bound(socket.SOCK_STREAM, host, port) as made:
+                # A process that goes on with ours listens before we have ended.
+                with bound(socket.SOCK_STREAM, host, port, shared=True) as made:
                     made.listen(64)
                     endpoint = AdoptedStreamServerEndpoint(reactor, made.detach(), family_of(host))
                 return endpoint.listen(factory)
@@ -317,6 +318,10 @@ class Clustering(MultiService):
             raise NotTaken(f"{unknown[0]} is neither ours nor do we stand by for it")
         taking = [node.take_over(each, "it was asked for") for each in wanted]
         return gatherResults(taking, consumeErrors=True).addErrback(_first)
+
+    def bequeath(self) -> Deferred[Any]:
+        """Leave to living nodes what they stand by for, and go on without."""
+        return self._connected.bequeath()
 
     def leave(self) -> None:
         """Another process of this node goes on with everything."""

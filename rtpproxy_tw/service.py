@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from rtpproxy_tw.control.listeners import Listener, Stdio
 from rtpproxy_tw.control.negotiation import Negotiator
@@ -47,6 +50,12 @@ class RelayService(MultiService):
         """Has a new process go on with everything; set by whoever runs this one."""
         self.ending = False
         """Whether the process is to end with the last session."""
+        self.clock: IReactorTime | None = None
+        """Tells when the time to drain is up; set by whoever wires the relay."""
+        self.bequeath: Callable[[], Deferred[Any]] = lambda: succeed(None)
+        """Leaves to other nodes what they would go on with."""
+        self._limit: IDelayedCall | None = None
+        self._to_end = 0
 
     def startService(self) -> None:
         """Start everything; the control sockets last."""
@@ -74,17 +83,62 @@ class RelayService(MultiService):
 
     def state(self) -> State:
         """How the relay is, in few words."""
-        return State(len(self.registry), self.draining, self.ending)
+        return State(
+            len(self.registry), self.draining, self.ending, self._to_end, self.seconds_left
+        )
 
     def refuse(self) -> None:
         """Take no new sessions, and go on without. Idempotent."""
         if not self._negotiator.draining:
             self._negotiator.draining = True
+            self._to_end = len(self.registry)
             self.log.info("no new sessions from now on; {count} are left", count=len(self.registry))
+
+    def limit(self, seconds: float) -> None:
+        """In so many seconds what still lives is left to other nodes, or ended and told of."""
+        assert self.clock is not None, "wired"
+        self._unlimit()
+        self._limit = self.clock.callLater(seconds, self._time_is_up)
+        self.log.info("sessions have {seconds:g} s to end by themselves", seconds=seconds)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the sessions that still live are ended; None where they may take their time."""
+        if self._limit is None or self.clock is None:
+            return None
+        return max(0.0, self._limit.getTime() - self.clock.seconds())
+
+    @property
+    def to_end(self) -> int:
+        """How many sessions there were when new ones were refused."""
+        return self._to_end
+
+    def _time_is_up(self) -> None:
+        self._limit = None
+        self.bequeath().addErrback(self._not_left).addBoth(self._end_stragglers)
+
+    def _not_left(self, failure: Failure) -> None:
+        self.log.error("no sessions are left to others: {why}", why=failure.getErrorMessage())
+
+    def _end_stragglers(self, result: object) -> None:
+        if len(self.registry):
+            self.log.warn("time is up: {count} sessions are ended", count=len(self.registry))
+            self.registry.end_all(Ending.DRAINED)
+
+    def _unlimit(self) -> None:
+        limit, self._limit = self._limit, None
+        if limit is not None and limit.active():
+            limit.cancel()
+
+    def stopService(self) -> Any:
+        """Stop everything, in the reverse order."""
+        self._unlimit()
+        return super().stopService()
 
     def resume(self) -> None:
         """Take new sessions again, unless the process is to end. Idempotent."""
         if self._negotiator.draining and not self.ending:
+            self._unlimit()
             self._negotiator.draining = False
             self.log.info("new sessions are taken again")
 

@@ -65,6 +65,8 @@ class Ending(Enum):
     TIMEOUT = "timeout"
     MAX_DURATION = "max-duration"
     SHUTDOWN = "shutdown"
+    DRAINED = "drained"
+    """The relay was to be empty by then."""
     MOVED = "moved"
     """Another node goes on with it: it has ended here only, and nobody is to be told so."""
 

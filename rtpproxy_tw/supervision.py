@@ -147,6 +147,10 @@ class State:
     """No new sessions are taken."""
     ending: bool
     """The process is to end with the last session."""
+    of: int = 0
+    """How many sessions there were when no more were taken."""
+    seconds_left: float | None = None
+    """Until those that are left are ended; None: any time."""
 
 
 class Supervision(MultiService):
@@ -185,6 +189,9 @@ class Supervision(MultiService):
 def described(state: State) -> str:
     """The line that ``systemctl status`` shows."""
     sessions = f"{state.sessions} session{'' if state.sessions == 1 else 's'}"
+    if state.refusing and state.of >= state.sessions:
+        sessions = f"{state.sessions} of {state.of} session{'' if state.of == 1 else 's'}"
+    by = "" if state.seconds_left is None else f", ended in {state.seconds_left:.0f} s"
     if state.ending:
-        return f"{sessions} left; ends with the last, takes no new ones"
-    return f"{sessions}; takes no new ones" if state.refusing else sessions
+        return f"{sessions} left{by}; ends with the last, takes no new ones"
+    return f"{sessions}{by}; takes no new ones" if state.refusing else sessions

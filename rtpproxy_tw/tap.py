@@ -20,7 +20,7 @@ from rtpproxy_tw.capacity import PER_CALL_DESCRIPTORS, Capacity, capacity
 from rtpproxy_tw.configuration.options import Options
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import spelled
-from rtpproxy_tw.continuity.heirlooms import Heirlooms
+from rtpproxy_tw.continuity.heirlooms import KERNEL, Heirlooms
 from rtpproxy_tw.continuity.safe import Safe
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.media.carrier import choose
@@ -127,12 +127,15 @@ class UnderTwistd(Service):
 
     def _install_signals(self) -> None:
         signal.signal(signal.SIGHUP, self._hang_up)
-        for kept in (signal.SIGUSR1, signal.SIGUSR2):
-            if signal.getsignal(kept) is signal.SIG_DFL:  # twistd may rotate its log by USR1
-                signal.signal(kept, self._ignore)
+        for number, act in ((signal.SIGUSR1, self._refuse), (signal.SIGUSR2, self._ignore)):
+            if signal.getsignal(number) is signal.SIG_DFL:  # twistd may rotate its log by USR1
+                signal.signal(number, act)
 
     def _hang_up(self, number: int, frame: object) -> None:
         self._reactor.callFromThread(self._relay.drain)
+
+    def _refuse(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._relay.refuse)
 
     def _ignore(self, number: int, frame: object) -> None:
         self._reactor.callFromThread(self._relay.ignored_signal, signal.Signals(number).name)

@@ -72,8 +72,8 @@ class FakeRelay:
     def drain(self) -> None:
         self.calls.append("drain")
 
-    def ignored_signal(self, name: str) -> None:
-        self.calls.append(f"ignored {name}")
+    def refuse(self) -> None:
+        self.calls.append("refuse")
 
 
 class FakeStarter:
@@ -108,7 +108,7 @@ class Stage:
         """Let the handler of a signal run, and what it asked the reactor to call."""
         handlers = {
             **{stop: self.process.stop_signal for stop in launcher.STOP},
-            **{kept: self.process.kept_signal for kept in launcher.KEPT},
+            launcher.REFUSE: self.process.refuse_signal,
             signal.SIGHUP: self.process.hangup_signal,
             launcher.UPGRADE: self.process.upgrade_signal,
         }
@@ -262,10 +262,10 @@ def test_the_end_of_its_input_stops_a_relay_that_has_no_sessions(stage: Stage) -
     assert stage.reactor.stopped
 
 
-def test_a_signal_kept_for_later_is_told_to_the_relay_only(stage: Stage) -> None:
+def test_usr1_has_it_take_no_new_sessions_and_go_on(stage: Stage) -> None:
     stage.relay.ready.callback(None)
     stage.signal(signal.SIGUSR1)
-    assert stage.calls == ["start", "ready", "ignored SIGUSR1"]
+    assert stage.calls == ["start", "ready", "refuse"]
     assert not stage.reactor.stopped
 
 
@@ -549,7 +549,7 @@ def test_in_the_foreground_it_logs_to_standard_error_and_signals_end_it(tmp_path
         process.send_signal(signal.SIGINT)
         rest = log.read()
         assert process.wait(10) == 0
-    assert "SIGUSR1" in rest
+    assert "no new sessions from now on" in rest
     assert 'received command "V"' in rest
     assert not control.exists()
     assert Path("/dev/null").is_char_device()

@@ -145,6 +145,14 @@ def test_systemd_hears_how_the_relay_is_and_that_it_lives(systemd: socket.socket
     assert not clock.getDelayedCalls()
 
 
+def test_the_status_tells_how_draining_goes() -> None:
+    """Of how many, and until when."""
+    assert described(State(3, True, False, 10)) == "3 of 10 sessions; takes no new ones"
+    assert described(State(1, True, True, 10, 59.6)) == (
+        "1 of 10 sessions left, ended in 60 s; ends with the last, takes no new ones"
+    )
+
+
 def test_the_status_counts_sessions_in_english() -> None:
     """One session, no sessions."""
     assert described(State(0, False, False)) == "0 sessions"

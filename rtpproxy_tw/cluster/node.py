@@ -221,6 +221,13 @@ class Node:
             "not all sessions could be left to others: {why}", why=failure.getErrorMessage()
         )
 
+    @inlineCallbacks
+    def bequeath(self) -> Any:
+        """Hand over what others stand by for, and go on. Fails with Unavailable."""
+        for holding in self.holdings.values():
+            if holding.mine is not None and self.heirs(holding.address):
+                yield self.hand_over(holding.address)
+
     def heirs(self, address: str) -> list[str]:
         """The living nodes that would take ``address`` over."""
         return [

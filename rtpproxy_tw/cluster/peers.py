@@ -12,7 +12,8 @@ from hmac import compare_digest
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
@@ -35,6 +36,10 @@ Message = dict[str, Any]
 
 class NoAnswer(RelayError):
     """The other node did not answer; the text says why."""
+
+
+class Dead(NoAnswer):
+    """There is no process any more where it was."""
 
 
 class Asked(LineReceiver):
@@ -197,7 +202,8 @@ class Peers:
             ready.callback(made)
             return ready
         host, port, _ = place
-        endpoint = HostnameEndpoint(self._reactor, host, port, timeout=PATIENCE)
+        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+        endpoint = kind(self._reactor, host, port, timeout=1)
         connecting: Deferred[Any] = endpoint.connect(_Asking.forProtocol(Asking))
 
         def connected(protocol: Asking) -> Asking:
@@ -211,7 +217,8 @@ class Peers:
         if made is not None and made.gone:
             del self._connections[place]
         why = failure.getErrorMessage() or type(failure.value).__name__
-        raise NoAnswer(f"{node}: {why}") from failure.value
+        kind = Dead if failure.check(ConnectionRefusedError) else NoAnswer
+        raise kind(f"{node}: {why}") from failure.value
 
 
 def _hurry(transport: Any) -> None:

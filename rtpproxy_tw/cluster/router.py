@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
 from rtpproxy_tw.cluster.node import Node
-from rtpproxy_tw.cluster.peers import Message, Peers
+from rtpproxy_tw.cluster.peers import Dead, Message, Peers
 from rtpproxy_tw.cluster.store import Unavailable
 from rtpproxy_tw.commands import Command, Origin, Update
 from rtpproxy_tw.errors import RelayError
@@ -107,7 +107,8 @@ class Router:
         self._sent[call_id] = name
         if len(self._sent) > MOST_SENT:
             self._sent.popitem(last=False)
-        return self._forward(name, line, origin, kind)
+        forwarding: Deferred[bytes | None] = self._forward(name, line, origin, kind)
+        return forwarding.addErrback(lambda failure: failure.trap(Dead) and None)
 
     def _roomiest(self) -> str | None:
         found = {
@@ -126,7 +127,10 @@ class Router:
         node = self._node
         sent = self._sent.get(call_id)
         if sent is not None and sent in node.living():
-            answer = yield self._forward(sent, line, origin, "forwarded")
+            try:
+                answer = yield self._forward(sent, line, origin, "forwarded")
+            except Dead:
+                answer = None
             if answer is not None:
                 return answer
         try:
@@ -145,7 +149,10 @@ class Router:
             return None
         owner = (yield self._owner(address)) or ""
         if owner in node.living():
-            answer = yield self._forward(owner, line, origin, "forwarded")
+            try:
+                answer = yield self._forward(owner, line, origin, "forwarded")
+            except Dead:
+                answer, owner = None, ""
             if answer is not None or holding is None:
                 return answer
         if holding is not None and not (owner and holding.watch.is_alive(self._clock.seconds())):
@@ -182,6 +189,10 @@ class Router:
         try:
             answer = yield self._peers.ask(name, message)
             reply = b64decode(str(answer["reply"]), validate=True)
+        except Dead as error:
+            self.counts["unanswered"] += 1
+            self.log.warn("a command was not forwarded: {why}", why=error)
+            raise
         except (RelayError, LookupError, ValueError) as error:
             self.counts["unanswered"] += 1
             self.log.warn("a command was not forwarded: {why}", why=error)

@@ -254,10 +254,13 @@ def adopted(reactor: Any, fd: int, family: int) -> IStreamServerEndpoint:
     return endpoint
 
 
-def bound(kind: socket.SocketKind, host: str, port: int, free: bool = False) -> socket.socket:
+def bound(
+    kind: socket.SocketKind, host: str, port: int, free: bool = False, shared: bool = False
+) -> socket.socket:
     """A non-blocking socket bound to numeric ``host``; an IPv6 one leaves IPv4 alone.
 
-    ``free``: the address need not be on an interface yet. Raises OSError, having closed what it
+    ``free``: the address need not be on an interface yet; ``shared``: another process of ours may
+    have it already. Raises OSError, having closed what it
     opened.
     """
     family = family_of(host)
@@ -267,6 +270,8 @@ def bound(kind: socket.SocketKind, host: str, port: int, free: bool = False) -> 
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind is socket.SOCK_STREAM:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if free:
             made.setsockopt(*FREEBIND[socket.AddressFamily(family)], 1)
         made.bind((host, port))

@@ -224,7 +224,7 @@ class Notifier(Service):
 
 @implementer(ISessionObserver)
 class TimeoutObserver:
-    """Sends the notice of a session that ended for want of packets, and of no other."""
+    """Sends the notice of a session that ended for want of packets, or of time to end by itself."""
 
     def __init__(self, notifier: INotifier) -> None:
         self._notifier = notifier
@@ -237,5 +237,5 @@ class TimeoutObserver:
 
     def ended(self, session: Session, why: Ending) -> None:
         """See ISessionObserver."""
-        if why is Ending.TIMEOUT and session.notify is not None:
+        if why in (Ending.TIMEOUT, Ending.DRAINED) and session.notify is not None:
             self._notifier.notify(*session.notify)

@@ -24,6 +24,7 @@ REASONS = {
     Ending.TIMEOUT: "ttl",
     Ending.MAX_DURATION: "max_duration",
     Ending.SHUTDOWN: "shutdown",
+    Ending.DRAINED: "drained",
     Ending.MOVED: "moved",
 }
 CLOSINGS = (*REASONS.values(), "setup_ttl")

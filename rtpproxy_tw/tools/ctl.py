@@ -36,7 +36,15 @@ API = "RTPPROXY_API"
 TOKEN_FILE = "RTPPROXY_TOKEN_FILE"
 """Variables of the environment for what would have to be given each time."""
 
-FOR_RELAYS = {"check": {"--json": False, "-h": False, "--help": False, "--calls": True}}
+_USUAL = {"--json": False, "-h": False, "--help": False}
+
+FOR_RELAYS = {
+    "check": {**_USUAL, "--calls": True},
+    "doctor": {
+        **_USUAL,
+        **dict.fromkeys(("--from", "--from-token-file", "--stun", "--slice"), True),
+    },
+}
 """Commands that take the options of a relay; their own options, and whether these have a value."""
 
 Command = Callable[[Client, argparse.Namespace], int | None]
@@ -78,8 +86,12 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         return _demo(options)
     if options.command == "certs":
         return _certs(options)
+    if options.command == "fleet" and options.redis is not None:
+        return _fleet_of_redis(options)
     if options.command == "check":
         return _check(options)
+    if options.command == "doctor":
+        return _doctor(options)
     try:
         client = Client(options.api or _default(), _credentials(options))
     except OSError as error:
@@ -194,8 +206,39 @@ def _debug(client: Client, options: argparse.Namespace) -> None:
 
 def _drain(client: Client, options: argparse.Namespace) -> None:
     method = "GET" if options.status else "DELETE" if options.off else "PUT"
-    answer = client.ask("/api/v1/drain", method)
+    body = {"exit": options.exit}
+    if options.limit is not None:
+        body["limit"] = options.limit
+    answer = client.ask("/api/v1/drain", method, body if method == "PUT" else None)
     _tell(options, answer, words.drain(answer))
+
+
+def _fleet(client: Client, options: argparse.Namespace) -> None:
+    answer = client.ask("/api/v1/fleet")
+    _tell(options, answer, words.fleet(answer))
+
+
+def _fleet_of_redis(options: argparse.Namespace) -> int:
+    try:
+        from rtpproxy_tw.tools.ctl_fleet import ask
+    except ImportError:
+        print(
+            "rtpproxy-ctl: --redis needs txredisapi: pip install 'rtpproxy-tw[redis]'",
+            file=sys.stderr,
+        )
+        return REFUSED
+    try:
+        answer = ask(options.redis)
+    except (OSError, ValueError) as error:
+        raise Unreachable(f"Redis: {error}") from error
+    _tell(options, answer, words.fleet(answer))
+    return DONE
+
+
+def _take_over(client: Client, options: argparse.Namespace) -> None:
+    body = {} if options.address is None else {"address": options.address}
+    answer = client.ask("/api/v1/takeover", "POST", body)
+    _tell(options, answer, words.fleet(answer))
 
 
 def _reload(client: Client, options: argparse.Namespace) -> None:
@@ -234,6 +277,21 @@ def _check(options: argparse.Namespace) -> int:
 
     report = check(options.relay, options.calls)
     print(report.json() if options.json else report.text())
+    return report.status
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from rtpproxy_tw.tools.doctor import Wish, doctor
+
+    options.token_file = options.from_token_file or options.token_file
+    try:
+        credentials = _credentials(options)
+    except OSError as error:
+        raise Unreachable(f"{error.filename}: {error.strerror}") from error
+    wish = Wish(options.helper, credentials, options.stun, options.slice)
+    report = doctor(options.relay, wish)
+    text = report.json() if options.json else report.text()
+    print("\n".join(words.visible(line) for line in text.splitlines()))
     return report.status
 
 
@@ -303,6 +361,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--cert", metavar="FILE", help="client certificate (PEM)")
     parser.add_argument("--key", metavar="FILE", help="its key, if that is in a file of its own")
     parser.add_argument("--ca", metavar="FILE", help="whom to trust instead of the system's list")
+    parser.add_argument("--redis", metavar="URL", help="of fleet: ask Redis instead of a relay")
     parser.add_argument("--json", action="store_true", help="print one JSON value and no more")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -344,6 +403,17 @@ def make_parser() -> argparse.ArgumentParser:
     made = add("drain", "refuse new sessions without ending", _drain)
     made.add_argument("--off", action="store_true", help="take new sessions again")
     made.add_argument("--status", action="store_true", help="change nothing, tell how it is")
+    made.add_argument("--exit", action="store_true", help="end the relay with its last session")
+    made.add_argument(
+        "--limit",
+        type=float,
+        metavar="SEC",
+        help="then leave what still lives to other nodes, or end it",
+    )
+    add("fleet", "list the relays that share calls, and who has which address", _fleet)
+    add("takeover", "go on with the calls of a media address, or of all", _take_over).add_argument(
+        "address", nargs="?", metavar="ADDR", help="ours, or one that we stand by for (all)"
+    )
     add("stats", "show the totals", _stats)
     add("capacity", "tell how many calls there can be", _capacity)
     made = add("call", "place a call between two built-in phones through a relay")
@@ -357,6 +427,19 @@ def make_parser() -> argparse.ArgumentParser:
     made.usage = "rtpproxy-ctl check [--json] [--calls N] [options of rtpproxy-tw]"
     made.add_argument(
         "--calls", type=int, metavar="N", help="how many calls there are to be at once"
+    )
+    made = add("doctor", "prove with packets that a relay with these options would be reached")
+    made.usage = (
+        "rtpproxy-ctl doctor [--json] [--from URL] [--from-token-file FILE] [--stun SERVER]"
+        " [--slice N] [options of rtpproxy-tw]"
+    )
+    made.add_argument(
+        "--from", dest="helper", metavar="URL", help="HTTP interface of another relay, outside"
+    )
+    made.add_argument("--from-token-file", metavar="FILE", help="token for that")
+    made.add_argument("--stun", metavar="SERVER", help="a STUN server, where there is no relay")
+    made.add_argument(
+        "--slice", type=int, default=256, metavar="N", help="ports bound at a time (256)"
     )
     made = add("certs", "make a private authority and certificates of it for tls: sockets")
     made.add_argument("directory", metavar="DIR", help="where to; what is there is kept")

@@ -170,12 +170,42 @@ def capacity(answer: View) -> Iterator[str]:
 
 def drain(answer: View) -> Iterator[str]:
     """Whether new sessions are refused."""
+    seconds = answer.get("seconds_left")
+    left = f"{answer['sessions']} are left"
+    if seconds is not None:
+        left += f", and ended in {seconds:.0f} s"
     if answer["ending"]:
-        yield f"the relay ends with its last session; {answer['sessions']} are left"
+        yield f"the relay ends with its last session; {left}"
     elif answer["draining"]:
-        yield f"no new sessions are taken; {answer['sessions']} are left"
+        yield f"no new sessions are taken; {left}"
     else:
         yield f"new sessions are taken; there are {answer['sessions']}"
+
+
+def fleet(answer: View) -> Iterator[str]:
+    """The nodes, and who has which address."""
+    rows: list[tuple[str, ...]] = [("NODE", "STATE", "CALLS", "ROOM", "OWNS", "STANDS BY FOR", "VERSION")]
+    for node in answer["nodes"]:
+        owns = node.get("owns") or []
+        others = [each for each in node.get("addresses") or [] if each not in owns]
+        state = "draining" if node.get("draining") else "up" if node["alive"] else "silent"
+        rows.append(
+            (
+                visible(node["node"]),
+                state,
+                *(
+                    "-" if node.get(word) is None else str(node[word])
+                    for word in ("sessions", "room")
+                ),
+                visible(" ".join(owns) or "-"),
+                visible(" ".join(others) or "-"),
+                visible(node.get("version") or "-"),
+            )
+        )
+    yield from table(rows)
+    store = answer.get("store")
+    if store and not store["usable"]:
+        yield f"Redis at {visible(store['where'])} is not to be used: {visible(store['why'])}"
 
 
 def clock(at: float) -> str:

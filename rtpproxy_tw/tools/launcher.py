@@ -54,8 +54,8 @@ STOP = tuple(
 )
 """Signals that end the process, sessions and all."""
 
-KEPT = (signal.SIGUSR1,)
-"""Ended the original as well; here it is kept for later use."""
+REFUSE = signal.SIGUSR1
+"""Asks to take no new sessions, and to go on. Ended the original."""
 
 UPGRADE = signal.SIGUSR2
 """Asks for a new process that goes on with everything. Ended the original, too."""
@@ -81,8 +81,8 @@ class Relay(Protocol):
     def drain(self) -> object:
         """Take no new sessions from now on."""
 
-    def ignored_signal(self, name: str) -> None:
-        """A signal came that means nothing yet."""
+    def refuse(self) -> object:
+        """Take no new sessions, and go on."""
 
 
 Build = Callable[[Settings, Any], Relay]
@@ -137,8 +137,7 @@ class Process:
         """Take over from the reactor's own handlers, which know TERM and INT only."""
         for number in STOP:
             signal.signal(number, self.stop_signal)
-        for number in KEPT:
-            signal.signal(number, self.kept_signal)
+        signal.signal(REFUSE, self.refuse_signal)
         for number in FATAL:
             signal.signal(number, self.fatal_signal)
         signal.signal(UPGRADE, self.upgrade_signal)
@@ -157,10 +156,9 @@ class Process:
         """Take no new sessions, stop when the last one has ended."""
         self._reactor.callFromThread(self._drain)
 
-    def kept_signal(self, number: int, frame: FrameType | None) -> None:
-        """Nothing yet."""
-        name = signal.Signals(number).name
-        self._reactor.callFromThread(self._relay.ignored_signal, name)
+    def refuse_signal(self, number: int, frame: FrameType | None) -> None:
+        """Take no new sessions, and go on."""
+        self._reactor.callFromThread(self._relay.refuse)
 
     def upgrade_signal(self, number: int, frame: FrameType | None) -> None:
         """Start a new process and hand everything over to it."""

@@ -43,6 +43,20 @@ class Draining(Protocol):
     def resume(self) -> None:
         """Take new sessions again. Idempotent."""
 
+    def drain(self) -> object:
+        """Take no new sessions, and end with the last one. Idempotent."""
+
+    def limit(self, seconds: float) -> None:
+        """In so many seconds end what still lives."""
+
+    @property
+    def to_end(self) -> int:
+        """How many sessions there were when new ones were refused."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until they are ended; None where there is no limit."""
+
 
 class Cluster(Protocol):
     """The relays that share their calls with this one."""
@@ -229,6 +243,8 @@ class Api:
             "draining": self.draining.draining,
             "ending": self.draining.ending,
             "sessions": len(self.registry),
+            "of": self.draining.to_end,
+            "seconds_left": self.draining.seconds_left,
         }
 
     def overview(self) -> View:
@@ -343,9 +359,17 @@ class Api:
             raise Refused(409, "no-cluster", "this relay shares no calls: start it with --redis")
         return cluster
 
-    def start_draining(self) -> View:
-        """Refuse new sessions."""
+    def start_draining(self, *, leave: bool = False, limit: float | None = None) -> View:
+        """Refuse new sessions.
+
+        With ``leave`` the process ends with the last session; in ``limit`` seconds those that
+        still live are left to others, or ended.
+        """
         self.draining.refuse()
+        if limit is not None:
+            self.draining.limit(limit)
+        if leave:
+            self.draining.drain()
         return self.drain()
 
     def stop_draining(self) -> View:

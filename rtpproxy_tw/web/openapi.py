@@ -99,11 +99,21 @@ def _paths() -> Schema:
         "/api/v1/capacity": {"get": _operation("How many calls there can be", "Capacity")},
         "/api/v1/drain": {
             "get": _operation("Whether new sessions are refused", "Drain"),
-            "put": _operation("Refuse new sessions", "Drain"),
+            "put": {
+                **_operation("Refuse new sessions", "Drain", 400, 413, 415),
+                "requestBody": {"content": {"application/json": {"schema": _ref("Draining")}}},
+            },
             "delete": _operation("Take new sessions again", "Drain", 409),
         },
         "/api/v1/upgrade": {
             "post": _operation("Have a new process go on with everything", "Upgraded", 409)
+        },
+        "/api/v1/fleet": {"get": _operation("The relays that share calls", "Fleet", 409)},
+        "/api/v1/takeover": {
+            "post": {
+                **_operation("Take media addresses over", "Fleet", 400, 409, 413, 415),
+                "requestBody": {"content": {"application/json": {"schema": _ref("TakeOver")}}},
+            },
         },
         "/api/v1/reload": {"post": _operation("Read certificates again", "Reloaded", 409)},
         "/healthz": {"get": _operation("Whether the process answers", "Healthy")},
@@ -244,7 +254,24 @@ def _schemas() -> Schema:
         **_live(session),
         "Upgraded": _object(process=COUNT),
         "Reloaded": _object(reloaded=_list(TEXT)),
-        "Drain": _object(draining=FLAG, ending=FLAG, sessions=COUNT),
+        "Drain": _object(
+            draining=FLAG,
+            ending=FLAG,
+            sessions=COUNT,
+            of=COUNT,
+            seconds_left={"type": ["number", "null"]},
+        ),
+        "Draining": {
+            "type": "object",
+            "properties": {"exit": FLAG, "limit": {"type": "number", "minimum": 0}},
+            "additionalProperties": False,
+        },
+        "TakeOver": {
+            "type": "object",
+            "properties": {"address": TEXT},
+            "additionalProperties": False,
+        },
+        "Fleet": {"type": "object", "required": ["node", "store", "addresses", "nodes"]},
         "Healthy": _object(healthy=FLAG),
         "Ready": _object(ready=FLAG),
     }

@@ -66,6 +66,10 @@ PAGE = _page()
 Body = View | bytes | Iterator[bytes] | Deferred[bytes] | EventStream
 
 
+LONGEST_DRAIN = 1e6
+"""Seconds, some eleven days."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is sent with status 200."""
@@ -187,12 +191,16 @@ class Interface(Resource):
                 return {"GET": _plain(api.room)}
             case [b"upgrade"]:
                 return {"POST": partial(_upgrade, api)}
+            case [b"fleet"]:
+                return {"GET": _plain(api.fleet)}
+            case [b"takeover"]:
+                return {"POST": partial(_take_over, api)}
             case [b"reload"]:
                 return {"POST": _plain(api.read_again)}
             case [b"drain"]:
                 return {
                     "GET": _plain(api.drain),
-                    "PUT": _plain(api.start_draining),
+                    "PUT": partial(_drain, api),
                     "DELETE": _plain(api.stop_draining),
                 }
             case _:
@@ -307,6 +315,26 @@ def _record(api: Api, call_id: str, request: Request) -> Answer:
     if not set(wanted) <= {"single"} or not isinstance(wanted.get("single", False), bool):
         raise Refused(400, "bad-body", 'the body may be {"single": true} or {"single": false}')
     return Answer(api.record(call_id, single=wanted.get("single", False)))
+
+
+def _drain(api: Api, request: Request) -> Answer:
+    _parameters(request)
+    wanted = _json_body(request)
+    leave, limit = wanted.get("exit", False), wanted.get("limit")
+    known = set(wanted) <= {"exit", "limit"} and isinstance(leave, bool)
+    number = limit is None or (type(limit) in (int, float) and 0 <= limit <= LONGEST_DRAIN)
+    if not known or not number:
+        raise Refused(400, "bad-body", 'the body may be {"exit": true, "limit": SECONDS}')
+    return Answer(api.start_draining(leave=leave, limit=limit))
+
+
+def _take_over(api: Api, request: Request) -> Answer:
+    _parameters(request)
+    wanted = _json_body(request)
+    address = wanted.get("address")
+    if not set(wanted) <= {"address"} or not isinstance(address, str | None):
+        raise Refused(400, "bad-body", 'the body may be {"address": "192.0.2.1"}')
+    return Answer(api.take_over(address))
 
 
 def _json_body(request: Request) -> dict[str, Any]:

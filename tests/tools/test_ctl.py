@@ -215,6 +215,16 @@ def test_a_trace_goes_into_a_file(run: Program, tmp_path: Path) -> None:
     assert run("trace", "one", "-o", str(tmp_path / "no" / "where"))[0] == 1
 
 
+def test_a_relay_is_drained_within_a_limit_and_ends(run: Program) -> None:
+    told = run.json("drain", "--exit", "--limit", "90")
+    assert told["ending"] and told["seconds_left"] == 90
+    assert "ended in 90 s" in run("drain", "--status")[1]
+
+
+def test_a_relay_that_is_alone_has_no_fleet(run: Program) -> None:
+    assert run("fleet")[0] == run("takeover")[0] == 1
+
+
 def test_a_relay_is_drained_and_taken_back(run: Program) -> None:
     assert run("drain", "--status")[1].startswith("new sessions are taken")
     assert run("drain")[1].startswith("no new sessions")

@@ -55,6 +55,16 @@ class FakeDraining:
 
     draining: bool = False
     ending: bool = False
+    to_end: int = 0
+    seconds_left: float | None = None
+
+    def drain(self) -> None:
+        """See Draining."""
+        self.draining = self.ending = True
+
+    def limit(self, seconds: float) -> None:
+        """See Draining."""
+        self.seconds_left = seconds
 
     def refuse(self) -> None:
         """See Draining."""

@@ -209,7 +209,10 @@ def test_a_call_is_debugged_and_no_longer() -> None:
 
 def test_new_sessions_are_refused_and_taken_again() -> None:
     served = Served()
-    assert served.ask("/api/v1/drain").json == {"draining": False, "ending": False, "sessions": 0}
+    assert served.ask("/api/v1/drain").json == {
+        **{"draining": False, "ending": False, "sessions": 0},
+        **{"of": 0, "seconds_left": None},
+    }
     assert served.ask("/api/v1/drain", "PUT").json["draining"] is True
     assert served.ask("/readyz").status == 503
     assert served.ask("/healthz").status == 200
