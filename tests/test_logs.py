@@ -89,16 +89,6 @@ def test_a_stream_that_fails_is_no_matter() -> None:
     StreamObserver(closed)(event())
 
 
-@pytest.mark.parametrize(
-    "level, name, priority",
-    [
-        (LogLevel.debug, "DBUG", 7),
-        (LogLevel.info, "INFO", 6),
-        (LogLevel.warn, "WARN", 4),
-        (LogLevel.error, "ERR", 3),
-        (LogLevel.critical, "CRIT", 2),
-    ],
-)
 def test_a_reader_that_is_stuck_is_not_waited_for_and_told_what_is_missing() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb") as reader, open(writing, "w") as stream:
@@ -115,6 +105,16 @@ def test_a_reader_that_is_stuck_is_not_waited_for_and_told_what_is_missing() -> 
     assert last.endswith(": again")
 
 
+@pytest.mark.parametrize(
+    "level, name, priority",
+    [
+        (LogLevel.debug, "DBUG", 7),
+        (LogLevel.info, "INFO", 6),
+        (LogLevel.warn, "WARN", 4),
+        (LogLevel.error, "ERR", 3),
+        (LogLevel.critical, "CRIT", 2),
+    ],
+)
 def test_the_system_log_gets_facility_severity_and_process(
     tmp_path: Path, level: Any, name: str, priority: int
 ) -> None:
