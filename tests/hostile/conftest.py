@@ -8,12 +8,17 @@ from collections.abc import Iterator
 import pytest
 
 from bench import namespaces
+from tests.hostile.rows import ALL
 from tests.hostile.world import Watch, World
 
-ALL = bool(os.environ.get("RTPPROXY_HOSTILE_ALL"))
-"""Whether the slow rows are wanted too."""
 
-slow = pytest.mark.skipif(not ALL, reason="takes long: python -m tests.hostile")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow rows are left out unless they are wanted."""
+    if os.environ.get(ALL):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="takes long: python -m tests.hostile"))
 
 
 @pytest.fixture(scope="session")

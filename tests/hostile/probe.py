@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import threading
+from contextlib import suppress
 
 from rtpproxy_tw.tools import launcher
 
@@ -29,6 +30,8 @@ def answer(listener: socket.socket) -> None:
 
 if __name__ == "__main__":
     made = socket.socket(socket.AF_UNIX)
+    with suppress(FileNotFoundError):
+        os.unlink(os.environ[PATH])  # of one that was killed
     made.bind(os.environ[PATH])
     made.listen()
     threading.Thread(target=answer, args=(made,), daemon=True).start()

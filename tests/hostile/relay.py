@@ -66,7 +66,7 @@ class Relay:
         command = program or [sys.executable, "-m", probe.__name__]
         self.argv = [
             *(*enter, *launch, *command, "-f", "-F", "-s", f"cunix:{self.path}"),
-            *("-l", host, "-d", "INFO", "--http", f"unix:{self.http}"),
+            *("-6" if ":" in host else "-l", host, "-d", "INFO", "--http", f"unix:{self.http}"),
             *("--fast-path", os.environ.get("RTPPROXY_HOSTILE_PATH", "none")),
             *("-p", str(folder / "pid")),
             *([] if "-m" in options else ["-m", str(FIRST_PORT), "-M", str(LAST_PORT)]),

@@ -12,13 +12,14 @@ import socket
 import struct
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 from bench.attacks.field import HOSTS, Field
 from bench.namespaces import Namespace
 from rtpproxy_tw.tools.ctl_client import call_path
+from tests.e2e import loopback
 from tests.e2e.process import wait_until
 from tests.hostile.relay import Relay, State, late
 
@@ -44,7 +45,11 @@ def rtp(number: int, ssrc: int = 7, mark: bytes = b"", kind: int = 0) -> bytes:
     return head + b"\xff" * (160 - len(mark)) + mark
 
 
-def udp(where: Namespace, address: Address) -> socket.socket:
+Place = AbstractContextManager[object]
+"""Where somebody lives: a namespace, or here."""
+
+
+def udp(where: Place, address: Address) -> socket.socket:
     """A socket of that address in there."""
     with where:
         made = socket.socket(
@@ -59,7 +64,7 @@ def udp(where: Namespace, address: Address) -> socket.socket:
 class Party:
     """Somebody with a port for RTP and the next one for RTCP; ``to`` is where its RTP goes."""
 
-    def __init__(self, where: Namespace, host: str, ssrc: int = 0, port: int = 0) -> None:
+    def __init__(self, where: Place, host: str, ssrc: int = 0, port: int = 0) -> None:
         self.where = where
         self.ssrc = ssrc or next(_calls) + 0x1000
         port = port or next(_ports)
@@ -123,7 +128,7 @@ class Call:
 
     def __init__(
         self,
-        world: World,
+        world: World | Local,
         *,
         caller_says: Address | None = None,
         callee_says: Address | None = None,
@@ -137,8 +142,8 @@ class Call:
         self.relay = relay or world.relay
         self.name = name or f"hostile-{next(_calls)}@198.51.100.7"
         self.letters = letters
-        self.caller = caller or Party(world.field.caller, CALLER)
-        self.callee = callee or Party(world.field.callee, CALLEE)
+        self.caller = caller or Party(*world.caller)
+        self.callee = callee or Party(*world.callee)
         self.callee.to = self.offer(caller_says)
         if answered:
             self.caller.to = self.answer(callee_says)
@@ -262,7 +267,7 @@ class World:
 
     def __init__(self, folder: Path, *options: str) -> None:
         for name in ("recordings", "prompts"):
-            (folder / name).mkdir()
+            (folder / name).mkdir(parents=True)
         with ExitStack() as stack:
             self.field = stack.enter_context(Field())
             self.relay = stack.enter_context(
@@ -282,6 +287,8 @@ class World:
                     where=self.field.relay,
                 )
             )
+            self.caller = self.field.caller, CALLER
+            self.callee = self.field.callee, CALLEE
             self.bystanders = Bystanders(self)
             stack.callback(self.bystanders.close)
             self._stack = stack.pop_all()
@@ -308,6 +315,34 @@ class World:
         """A socket that can write any source address."""
         with where or self.field.stranger:
             return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+
+class Local:
+    """A relay alone on this host's loopback network; ended with its block."""
+
+    def __init__(
+        self, folder: Path, *options: str, where: Namespace | None = None, **how: Any
+    ) -> None:
+        place: Place = where or nullcontext()
+        self.caller, self.callee = ((place, loopback.host(number)) for number in (11, 12))
+        self.relay = Relay(folder, loopback.host(77), options, where=where, **how)
+
+    def call(self, **options: Any) -> Call:
+        """A call through it."""
+        return Call(self, **options)
+
+    def is_well(self) -> None:
+        """It lives, has nothing left, and no bug was met."""
+        assert self.relay.running, self.relay.log()[-3000:]
+        assert self.relay.metric("relay_sessions") == 0
+        assert self.relay.metric("relay_ports_used") == 0
+        assert "Traceback" not in self.relay.log(), self.relay.log()
+
+    def __enter__(self) -> Local:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.relay.end()
 
 
 class Watch:
