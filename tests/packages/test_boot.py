@@ -166,11 +166,11 @@ def test_a_call_outlives_a_crash_of_the_relay(machine: Machine) -> None:
         "wait $call || true"
     )
     stored, _, result = told.partition("\n")
-    assert int(stored) >= 8, "the sockets of two legs, each for RTP and RTCP, and more"
+    assert int(stored) > 4, "the sockets of two legs, each for RTP and RTCP, and what is known"
     assert value(machine, "MainPID") not in ("0", before)
     assert value(machine, "NRestarts") == "1"
-    print(result)
-    assert json.loads(result)
+    for direction in json.loads(result)["directions"]:
+        assert direction["arrived"] + direction["held_back"] == direction["sent"] > 0, result
 
 
 def test_the_first_command_starts_it_through_the_socket_unit(machine: Machine) -> None:
