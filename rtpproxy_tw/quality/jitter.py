@@ -197,6 +197,21 @@ class Jitter:
     def resume(self, ssrc: int | None, state: Mapping[str, Any]) -> SourceJitter:
         """Go on from ``state``; the result is the filter of ``ssrc``. Others begin anew."""
         source = SourceJitter.resumed(state)
+        if state["jitter_samples"] and not source.samples:
+            # The present one has shown nothing yet; until then it is told what others have shown.
+            earlier = SourceJitter(
+                last=self.last,
+                peak=state["jitter_peak"],
+                total=state["jitter_total"],
+                samples=state["jitter_samples"],
+            )
+            # Under an SSRC that is not the present one; should it really come, it goes on there.
+            self._sources = {0 if ssrc else 1: earlier}
+            if ssrc is not None:
+                self._sources[ssrc] = source
+            self._peak = self._total = 0.0
+            self._samples = 0
+            return source
         # Only sums over all sources are known, so all that was measured counts as this one's.
         source.total = state["jitter_total"] if source.samples else 0.0
         self._sources = {} if ssrc is None else {ssrc: source}

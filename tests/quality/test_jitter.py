@@ -172,6 +172,14 @@ def test_without_any_kept_source_that_has_jitter_there_is_none() -> None:
     assert jitter(analysed(*late(1, 1), *others)) == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize("ssrc", [0, 9])
+def test_what_earlier_sources_have_shown_outlasts_a_stay_elsewhere(ssrc: int) -> None:
+    analyzer = analysed(*late(1, 1), (500, packet(0, ssrc=ssrc)))
+    before = jitter(analyzer)
+    analyzer.resume(analyzer.snapshot())
+    assert jitter(analyzer) == before == (10.0, 10.0, 10.0)
+
+
 @pytest.mark.parametrize("marker, second", [(True, 3), (False, 0)])
 def test_the_first_packet_of_a_sender_that_began_anew_is_no_sample(
     marker: bool, second: int
