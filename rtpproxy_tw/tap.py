@@ -20,7 +20,7 @@ from rtpproxy_tw.capacity import PER_CALL_DESCRIPTORS, Capacity, capacity
 from rtpproxy_tw.configuration.options import Options
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import spelled
-from rtpproxy_tw.continuity.heirlooms import KERNEL, Heirlooms
+from rtpproxy_tw.continuity.heirlooms import Heirlooms
 from rtpproxy_tw.continuity.safe import Safe
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.media.carrier import choose
