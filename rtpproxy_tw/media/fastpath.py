@@ -88,7 +88,6 @@ class Carried:
 
     stream: Stream
     flow: FlowId
-    look: Callable[[], Glance]
     packets: int = 0
     octets: int = 0
     refused: int = 0
@@ -100,8 +99,12 @@ class Carried:
     """What the path last told at a glance."""
     followed: Glance = ()
     """The same as of the last time that the session was followed."""
+    moves: bool = True
+    """Whether there had been packets then."""
     totalled: int = 0
     """How many packets are in the totals."""
+    look: Callable[[], Glance] = tuple
+    """Takes a glance; there is nothing to see where the path is not there any more."""
 
 
 @implementer(IFastPath)
@@ -216,8 +219,10 @@ class Offloader:
                 carried.totalled += fresh
                 self._totals.npkts_rcvd += fresh
                 self._totals.npkts_relayed += fresh
-            carried.followed = after
-            if not fresh or not only_goes_on(before, after):
+            moves = not before or after[PACKETS] != before[PACKETS]
+            as_before = moves == carried.moves and only_goes_on(before, after)
+            carried.followed, carried.moves = after, moves
+            if not as_before:
                 self._count_along(carried, before)
                 goes_on = False
         return goes_on
@@ -276,7 +281,7 @@ class Offloader:
         )
         if flow is None:
             return False
-        carried = Carried(stream, flow, self._path.glancer(flow))
+        carried = Carried(stream, flow, look=self._path.glancer(flow))
         self._carried[flow] = self._by_stream[stream] = carried
         self._note(stream, f"is carried by {self._carrier}")
         return True
