@@ -39,7 +39,8 @@ class IMediaPlane(Interface):
 
     def follow(session: Session) -> bool:
         """Whether nothing has happened to ``session`` since this was asked last, but that a fast
-        path carried more of its RTP, both ways, each packet the next one of the one before.
+        path goes on to carry its RTP as before: each packet the next one of the one before, or
+        none where none came before.
 
         As cheap as can be, as it is asked for each session every second; never raises.
         """

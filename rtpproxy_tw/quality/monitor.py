@@ -42,6 +42,12 @@ SLOW = 100
 SUFFERING = 10
 """Packets lost in a second, of the 50 that there usually are."""
 
+LASTING = frozenset({"ok", "payload-never-negotiated"})
+"""Verdicts on media that stay while it does not change,"""
+
+LASTING_SILENCE = frozenset({"one-way", "stopped", "held"})
+"""and those that stay while there is none, and nothing else comes."""
+
 CHANGES_KEPT = 8
 """Of changes of source; what is older is only counted."""
 
@@ -110,19 +116,21 @@ class Monitor:
             self._unreachable = stream.unreachable
 
     def rests_until(self, leg: Leg) -> float:
-        """When the next look is due if media of the party only goes on as it does.
+        """When the next look is due if media of the party only goes on, or on being away.
 
-        Its figures are then as now but for the jitter, and the verdict, which is that all is well,
-        depends on nothing that time alone could change. Where it may: in the past.
+        Its figures are then as now but for the jitter, and the verdict depends on nothing that time
+        alone could change. Where it may: in the past.
         """
-        rests = (
-            self.code == "ok"
-            and self._interval is not None
-            and self.quiet_since == self.silent_since == inf
-            and self._slow
-            and (leg.rtcp.offloaded or not leg.rtcp.accepted)
-        )
-        return self._interval[0] + INTERVAL - LOOKED_AT / 2 if rests and self._interval else -inf
+        if leg.rtcp.accepted and not leg.rtcp.offloaded:
+            return -inf
+        if self.silent_since != inf:
+            return self._looked + INTERVAL if self.code in LASTING_SILENCE else -inf
+        if self.code not in LASTING or self._interval is None:
+            return -inf
+        pausing = self._looked - leg.rtp.last_heard > LOOKED_AT / 2
+        if pausing or self.quiet_since != inf or not self._slow:
+            return -inf
+        return self._interval[0] + INTERVAL - LOOKED_AT / 2
 
     def finish(self, leg: Leg, now: float) -> None:
         """The session has ended: judge what is left."""

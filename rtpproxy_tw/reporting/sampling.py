@@ -158,6 +158,7 @@ class Sampler:
 
     def _look(self, session: Session, now: float) -> None:
         due = self._resting.get(session)
+        followed = due is not None
         if due is not None:
             if self._follow(session) and now < due:
                 if self._thorough:
@@ -187,7 +188,8 @@ class Sampler:
         if caller.rtp.offloaded and callee.rtp.offloaded and session.complete:
             due = min(_rests_until(caller), _rests_until(callee))
             if now < due:
-                self._follow(session)
+                if not followed:
+                    self._follow(session)  # from here on
                 self._resting[session] = due
 
     def _note_port(self, leg: Leg, ports: dict[tuple[int, int], Leg]) -> None:

@@ -155,7 +155,27 @@ def test_silence_is_noticed_when_it_would_have_been() -> None:
             monitor = call.session.caller.monitor
             assert monitor is not None
             assert monitor.code == ("one-way" if second >= SILENT else "ok"), second
+        call.plane.refresh(call.session)
     assert calls[0].known() == calls[1].known()
+
+
+def test_calls_that_stay_silent_rest_too() -> None:
+    """Whether both parties are, or one; and the second that brings them back is noticed."""
+    for callee in (False, True):
+        call = Watched()
+        call.run(4)
+        looks = []
+        for _ in range(20):
+            for _ in range(FRAMES):
+                call.hear(caller=False, callee=callee)
+            call.sampler.tick()
+            looks.append(call.looks)
+        assert looks[-1] - looks[8] <= 2
+        monitor = call.session.caller.monitor
+        assert monitor is not None
+        assert monitor.code == ("one-way" if callee else "stopped")
+        call.run(1)
+        assert monitor.code == "ok"
 
 
 def test_another_payload_type_and_strangers_are_noticed_within_a_second() -> None:
