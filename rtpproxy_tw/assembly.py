@@ -16,13 +16,23 @@ from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.advertiser import make_advertiser
 from rtpproxy_tw.advertiser import telling as tells_of_addresses
 from rtpproxy_tw.aftermath import Aftermath
-from rtpproxy_tw.bequest import Bequest, FreshReplies, KeptNames, KeptPart, Lapse, sockets_of
+from rtpproxy_tw.bequest import (
+    Bequest,
+    FlowPart,
+    FreshReplies,
+    KeptNames,
+    KeptPart,
+    Lapse,
+    Shape,
+    deposits,
+    sockets_of,
+)
 from rtpproxy_tw.capacity import PER_CALL_PAIRS
 from rtpproxy_tw.clustering import Clustering, OurCalls
 from rtpproxy_tw.collecting import Collecting
 from rtpproxy_tw.configuration.options import version
 from rtpproxy_tw.configuration.settings import Settings
-from rtpproxy_tw.continuity.heirlooms import Heirlooms
+from rtpproxy_tw.continuity.heirlooms import KERNEL, Heirlooms
 from rtpproxy_tw.continuity.safe import Safe
 from rtpproxy_tw.continuity.testament import Testament
 from rtpproxy_tw.control.destinations import Destinations
@@ -165,8 +175,11 @@ def assemble(
         Flag("refusing", lambda: relay.draining, relay.refuse),
         Flag("ending", lambda: relay.ending, relay.drain),
     )
-    testament.parts = (prompts,)
-    testament.wholes = (Counters(totals), counts, *flags)
+    testament.parts = (prompts, FlowPart(carrier.path, writing=True))
+    testament.wholes = (Counters(totals), counts, *flags, Shape(carrier.shape))
+    testament.deposits = deposits(
+        lambda: {**control.sockets.descriptors, **http.descriptors}, carrier.descriptors
+    )
     relay.succession = Succession(
         registry=registry,
         plane=media.plane,
@@ -175,6 +188,7 @@ def assemble(
         parts=(
             RecordingPart(storing.recorders, storing.writer),
             prompts,
+            FlowPart(carrier.path, writing=False),
             Lapse(reactor.seconds),
             KeptPart(testament),
         ),
@@ -192,7 +206,13 @@ def assemble(
             *(each.leave for each in cluster),
             *(telling.aftermath.catch_up, advertiser.stopService, *telling.left),
         ),
-        descriptors=lambda: {**control.sockets.descriptors, **http.descriptors},
+        inherited=(carrier.settle,),
+        descriptors=lambda: {
+            **control.sockets.descriptors,
+            **http.descriptors,
+            **{KERNEL + name: fd for name, fd in carrier.descriptors().items()},
+        },
+        shape=carrier.shape,
         version=version(),
     )
     for each in cluster:
@@ -223,7 +243,7 @@ def assemble(
         *control.sockets.listeners,
         *http.listeners,
         # Begins when all sockets are open.
-        *((Bequest(testament, reactor, relay.succession.descriptors),) if safe else ()),
+        *((Bequest(testament, reactor),) if safe else ()),
     ):
         service.setServiceParent(relay)
     return relay

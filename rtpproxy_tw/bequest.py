@@ -8,12 +8,15 @@ from typing import Any
 from twisted.application.service import MultiService
 
 from rtpproxy_tw.continuity.belongings import Luggage
+from rtpproxy_tw.continuity.heirlooms import KERNEL
 from rtpproxy_tw.continuity.inheritance import LISTENER
 from rtpproxy_tw.continuity.safe import Safe, is_name
 from rtpproxy_tw.continuity.testament import TICK, Testament
 from rtpproxy_tw.control.replies import ReplyCache
+from rtpproxy_tw.interfaces import IFastPath
+from rtpproxy_tw.media.fastpath import Offloader
 from rtpproxy_tw.session import Leg, Session
-from rtpproxy_tw.snapshot.kinds import TIME, Damaged
+from rtpproxy_tw.snapshot.kinds import COUNT, TIME, Damaged, either, row
 from rtpproxy_tw.succession import REPLY
 from rtpproxy_tw.timers import every
 
@@ -97,27 +100,82 @@ class FreshReplies:
 
 
 class Bequest(MultiService):
-    """Writes the testament while the relay runs. ``descriptors`` are the listening sockets'."""
+    """Writes the testament while the relay runs."""
 
-    def __init__(
-        self, testament: Testament, reactor: Any, descriptors: Callable[[], Mapping[str, int]]
-    ) -> None:
+    def __init__(self, testament: Testament, reactor: Any) -> None:
         super().__init__()
         self._testament = testament
-        self._descriptors = descriptors
         every(TICK, reactor, testament.tick).setServiceParent(self)
 
     def startService(self) -> None:
         """Begin to write."""
         self._testament.start()
-        for name, descriptor in self._descriptors().items():
-            self._testament.deposit(LISTENER + name, descriptor)
         super().startService()
 
     def stopService(self) -> object:
         """An end in order leaves nothing."""
         self._testament.stop()
         return super().stopService()
+
+
+class FlowPart:
+    """How much of what the kernel carries of a session is in its counters.
+
+    A relay that hands over takes all of it back before (``writing`` False).
+    """
+
+    name = "flows"
+
+    def __init__(self, path: IFastPath, *, writing: bool) -> None:
+        self._path = path
+        self._writing = writing
+
+    def pack(self, session: Session, luggage: Luggage) -> Any:
+        """See Part."""
+        if not self._writing or not isinstance(self._path, Offloader):
+            return None
+        told = self._path.told
+        return [[told(stream) for stream in leg.streams] for leg in session.legs]
+
+    def unpack(self, session: Session, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Part."""
+        rows = FLOWS.unpack(value, shift)
+        if not isinstance(self._path, Offloader):
+            return
+        for leg, row_ in zip(session.legs, rows, strict=True):
+            for stream, told in zip(leg.streams, row_, strict=True):
+                self._path.resume(stream, told or (0, 0, 0, 0))
+
+
+FLOW = either(row(COUNT, COUNT, COUNT, COUNT))
+FLOWS = row(row(FLOW, FLOW), row(FLOW, FLOW))
+"""Packets, octets, refused and failed; of the caller's RTP and RTCP, then the callee's."""
+
+
+class Shape:
+    """What is in the kernel, so that a later process knows whether it is of its kind."""
+
+    name = "shape"
+
+    def __init__(self, shape: Callable[[], Mapping[str, object]]) -> None:
+        self._shape = shape
+
+    def pack(self, luggage: Luggage) -> Any:
+        """See Whole."""
+        return dict(self._shape())
+
+    def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Whole; it was needed earlier."""
+
+
+def deposits(
+    listening: Callable[[], Mapping[str, int]], kernel: Callable[[], Mapping[str, int]]
+) -> Callable[[], dict[str, int]]:
+    """What is kept, by what it is for."""
+    return lambda: {
+        **{LISTENER + name: descriptor for name, descriptor in listening().items()},
+        **{KERNEL + name: descriptor for name, descriptor in kernel().items()},
+    }
 
 
 def sockets_of(plane: Any) -> Callable[[Leg], tuple[int, int] | None]:

@@ -308,8 +308,10 @@ class Succession:
         adopted: Sequence[Callable[[Session], None]] = (),
         abandoned: Sequence[Callable[[Session], None]] = (),
         inherited: Sequence[Callable[[], object]] = (),
+        inherited: Sequence[Callable[[], object]] = (),
         left: Sequence[Callable[[], object]] = (),
         descriptors: Callable[[], Mapping[str, int]] = dict,
+        shape: Callable[[], Mapping[str, object]] = dict,
         shape: Callable[[], Mapping[str, object]] = dict,
         version: str = "",
     ) -> None:
@@ -326,15 +328,19 @@ class Succession:
         self._adopted = tuple(adopted)
         self._abandoned = tuple(abandoned)
         self._inherited = tuple(inherited)
+        self._inherited = tuple(inherited)
         self._left = tuple(left)
         self._version = version
 
     def give(self, channel: Channel) -> None:
         """Hand everything over; returns when the other relay serves. Raises HandoverError."""
-        self._plane.refresh_all()
+        sessions = list(self._registry)
+        for session in sessions:
+            # Before anything is counted: the kernel would go on counting.
+            self._plane.release(session)
         giver = Giver(channel, parts=self._parts, first=self._first, last=self._last)
         with uncollected():
-            giver.give(list(self._registry), self._now())
+            giver.give(sessions, self._now())
 
     def take(self, channel: Channel, *, strict: bool = True) -> int:
         """Take everything over; how many sessions. Raises HandoverError or Damaged."""
@@ -351,6 +357,8 @@ class Succession:
             inheritance.bequeath(taker, self._now())
             self._plane.claim()
             inheritance.close()
+            for call in self._inherited:
+                call()
             for call in self._inherited:
                 call()
         return taker.taken

@@ -20,10 +20,11 @@ from rtpproxy_tw.capacity import PER_CALL_DESCRIPTORS, Capacity, capacity
 from rtpproxy_tw.configuration.options import Options
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import spelled
-from rtpproxy_tw.continuity.heirlooms import Heirlooms
+from rtpproxy_tw.continuity.heirlooms import KERNEL, Heirlooms
 from rtpproxy_tw.continuity.safe import Safe
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.media.carrier import choose
+from rtpproxy_tw.media.kernel.left import Left
 from rtpproxy_tw.service import RelayService
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.supervision import Supervision, Supervisor, supervisor_of
@@ -52,12 +53,15 @@ def build(
         if path is not None and not os.path.isdir(path):
             raise ConfigError(f"{spelled(name)} {path}: is not a directory")
     totals = Totals()
+    heirlooms = heirlooms or Heirlooms()
+    left = Left(heirlooms.shape, heirlooms.take_all(KERNEL))
     carrier = choose(
         settings.fast_path,
         reactor,
         totals,
         settings.tos,
         _flows(settings),
+        left=left,
         processes=settings.media_processes,
         # By the original's rules a source may change without a pause.
         connecting=settings.latching == "strict",

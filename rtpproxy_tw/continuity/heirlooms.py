@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 from twisted.logger import Logger
 
@@ -23,6 +24,9 @@ _KINDS = {
 
 UNIX = ("unix", "cunix")
 
+KERNEL = "kernel "
+"""What the names of maps, programs and links begin with."""
+
 PASSED = "systemd"
 """Whatever its address is, it was passed to the relay before us as well."""
 
@@ -32,9 +36,15 @@ class Heirlooms:
 
     _log = Logger()
 
-    def __init__(self, descriptors: Mapping[str, int] | None = None) -> None:
-        """The ``descriptors`` are ours from now on."""
+    def __init__(self, descriptors: Mapping[str, int] | None = None, shape: Any = None) -> None:
+        """The ``descriptors`` are ours from now on; ``shape`` tells what is in the kernel."""
         self._descriptors = dict(descriptors or {})
+        self.shape = shape
+
+    def take_all(self, prefix: str) -> dict[str, int]:
+        """All whose names begin so, without that, whatever they are."""
+        names = [name for name in self._descriptors if name.startswith(prefix)]
+        return {name.removeprefix(prefix): self._descriptors.pop(name) for name in names}
 
     def take(self, kind: str, host: str, port: int = 0) -> socket.socket | None:
         """The socket of that name, once; None where there is none, or where it is not that."""
@@ -74,12 +84,12 @@ def name_of(kind: str, host: str, port: int = 0) -> str:
     return f"{kind}:{host}" if kind in UNIX or kind == PASSED else f"{kind}:{host}:{port}"
 
 
-def pass_on(channel: Channel, descriptors: Mapping[str, int]) -> None:
-    """Give copies of listening sockets. Raises HandoverError."""
+def pass_on(channel: Channel, descriptors: Mapping[str, int], shape: Any = None) -> None:
+    """Give copies of listening sockets, and of what is in the kernel. Raises HandoverError."""
     if len(descriptors) > MOST_DESCRIPTORS:
         raise HandoverError(f"{len(descriptors)} listening sockets do not go into one message")
     names = list(descriptors)
-    channel.send("listeners", b"", list(descriptors.values()), names=names)
+    channel.send("listeners", b"", list(descriptors.values()), names=names, shape=shape)
 
 
 def receive(channel: Channel) -> Heirlooms:
@@ -94,7 +104,7 @@ def receive(channel: Channel) -> Heirlooms:
         message.close()
         raise HandoverError("two listening sockets have one name")
     message.descriptors = []
-    return Heirlooms(found)
+    return Heirlooms(found, message.fields.get("shape"))
 
 
 def _is_that(made: socket.socket, kind: str, host: str, port: int) -> bool:

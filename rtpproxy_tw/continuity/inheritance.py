@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from rtpproxy_tw.continuity import blocks
 from rtpproxy_tw.continuity.channel import LONGEST_BODY, Message
 from rtpproxy_tw.continuity.giving import PROTOCOL, boot
-from rtpproxy_tw.continuity.heirlooms import Heirlooms
+from rtpproxy_tw.continuity.heirlooms import KERNEL, Heirlooms
 from rtpproxy_tw.continuity.safe import is_name
 from rtpproxy_tw.continuity.taking import Taker
 from rtpproxy_tw.continuity.testament import VERSION
@@ -90,8 +90,9 @@ class Inheritance:
 
     def heirlooms(self) -> Heirlooms:
         """The listening sockets, which are its own from now on."""
-        names = [each for each in self._deposits if each.startswith(LISTENER)]
-        return Heirlooms({each.removeprefix(LISTENER): self._deposits.pop(each) for each in names})
+        names = [each for each in self._deposits if each.startswith((LISTENER, KERNEL))]
+        found = {each.removeprefix(LISTENER): self._deposits.pop(each) for each in names}
+        return Heirlooms(found, self.whole("shape"))
 
     def bequeath(self, taker: Taker, now: float) -> None:
         """Have ``taker``, who is to be lenient, go on with all of it. Raises nothing."""

@@ -78,6 +78,8 @@ class Testament:
         self.safe = safe
         self.parts: Sequence[Part] = ()
         self.wholes: Sequence[Whole] = ()
+        self.deposits: Callable[[], Mapping[str, int]] = dict
+        """The descriptors that belong to no session, by what they are for."""
         self._sessions = sessions
         self._sockets = sockets
         self._refresh = refresh
@@ -93,7 +95,7 @@ class Testament:
         self._share = 0
         self._said: dict[str, tuple[int, bytes]] = {}
         self._replied: deque[tuple[float, int]] = deque()
-        self._deposits: dict[str, tuple[int, str]] = {}
+        self._deposits: dict[str, tuple[int, int, str]] = {}
         self._stale: deque[Session] = deque()
         self._memory = -1
         self._kept: str | None = None
@@ -119,7 +121,7 @@ class Testament:
             return
         for entry in self._entries.values():
             self._forget(entry)
-        for _, name in self._deposits.values():
+        for _, _, name in self._deposits.values():
             self.safe.forget(name)
         if self._kept is not None:
             self.safe.forget(self._kept)
@@ -175,20 +177,19 @@ class Testament:
 
     # What belongs to no session.
 
-    def deposit(self, purpose: str, descriptor: int) -> None:
-        """Have ``descriptor`` kept; whoever comes after us finds it by ``purpose``."""
-        name = self.safe.keep([descriptor])
-        if name is not None and self._memory >= 0:
-            number = next(self._numbers)
-            self._deposits[purpose] = number, name
-            self._put(number, {"kind": "deposit", "purpose": purpose, "name": name})
-
-    def withdraw(self, purpose: str) -> None:
-        """It is not there any more. Idempotent."""
-        found = self._deposits.pop(purpose, None)
-        if found is not None:
-            self._blocks.drop(found[0])
-            self.safe.forget(found[1])
+    def _deposit(self, wanted: Mapping[str, int]) -> None:
+        """Have just these descriptors kept; whoever comes after us finds them by purpose."""
+        for purpose, (descriptor, number, name) in list(self._deposits.items()):
+            if wanted.get(purpose) != descriptor:
+                del self._deposits[purpose]
+                self._blocks.drop(number)
+                self.safe.forget(name)
+        for purpose, descriptor in wanted.items():
+            kept = None if purpose in self._deposits else self.safe.keep([descriptor])
+            if kept is not None:
+                number = next(self._numbers)
+                self._deposits[purpose] = descriptor, number, kept
+                self._put(number, {"kind": "deposit", "purpose": purpose, "name": kept})
 
     # Writing.
 
@@ -249,6 +250,7 @@ class Testament:
 
     def write_wholes(self) -> None:
         """Write what belongs to no session, as far as it has changed."""
+        self._deposit(self.deposits())
         for whole in self.wholes:
             value = whole.pack(Luggage())
             line = records.to_line({"kind": "whole", "name": whole.name, "value": value})

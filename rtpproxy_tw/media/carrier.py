@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,8 @@ from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.media.arrival import Arrival
 from rtpproxy_tw.media.fastpath import NullFastPath, Offloader
-from rtpproxy_tw.media.kernel.path import KernelPath, Unavailable
+from rtpproxy_tw.media.kernel.left import Left
+from rtpproxy_tw.media.kernel.path import KernelPath, LastingPath, Unavailable
 from rtpproxy_tw.media.processes.path import Port, ProcessPath
 from rtpproxy_tw.statistics import Totals
 
@@ -45,6 +46,19 @@ class Carrier(Service):
         if self._kernel is not None:
             self._kernel.confine()
 
+    def shape(self) -> Mapping[str, object]:
+        """What must be the same where another process is to go on with what is in the kernel."""
+        return self._kernel.shape() if isinstance(self._kernel, LastingPath) else {}
+
+    def descriptors(self) -> Mapping[str, int]:
+        """Those that such a process needs, by name."""
+        return self._kernel.descriptors() if isinstance(self._kernel, LastingPath) else {}
+
+    def settle(self) -> None:
+        """Nothing that a process before us let be carried, and nobody has taken back, still is."""
+        if isinstance(self._kernel, LastingPath):
+            self._kernel.take_back_all()
+
     def stopService(self) -> None:
         """Carry nothing any more and leave nothing in the kernel."""
         super().stopService()
@@ -59,6 +73,7 @@ def choose(
     tos: int,
     flows: int,
     make: Callable[[int], KernelPath] | None = None,
+    left: Left | None = None,
     processes: int = 0,
     connecting: bool = False,
 ) -> Carrier:
@@ -68,8 +83,9 @@ def choose(
     ``connecting``: these may connect ports.
 
     Loading needs privileges that are given up later, so it is done here, at once. ``flows`` is how
-    many there can be; ``make`` gives the path to try, with room for so many. Raises ConfigError
-    where ``ebpf`` is demanded and cannot be had.
+    many there can be; ``make`` gives the path to try, with room for so many. ``left`` is what a
+    process before us has in the kernel. Raises ConfigError where ``ebpf`` is demanded and cannot be
+    had.
     """
     arrival = Arrival(reactor.seconds)
 
@@ -94,7 +110,7 @@ def choose(
 
     if mode == "none":
         return beside()
-    kernel = (make or partial(_ebpf, reactor))(max(FEWEST, flows))
+    kernel = (make or partial(_ebpf, reactor, left))(max(FEWEST, flows))
     try:
         kernel.start()
     except Unavailable as error:
@@ -111,8 +127,8 @@ def choose(
     return Carrier(offloader, arrival, kernel)
 
 
-def _ebpf(reactor: Any, flows: int) -> KernelPath:
+def _ebpf(reactor: Any, left: Left | None, flows: int) -> KernelPath:
     # Imported only where it is wanted: ctypes and netlink cost start-up time and memory.
     from rtpproxy_tw.media.kernel.ebpf import EbpfPath
 
-    return EbpfPath(reactor, capacity=flows)
+    return EbpfPath(reactor, capacity=flows, left=left)

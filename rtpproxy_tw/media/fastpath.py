@@ -13,7 +13,7 @@ packets that the path leaves to the socket later.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.logger import Logger
@@ -22,6 +22,7 @@ from zope.interface import implementer
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.interfaces import IFastPath, IPatientTap
 from rtpproxy_tw.media.arrival import Arrival
+from rtpproxy_tw.media.kernel.path import LastingPath
 from rtpproxy_tw.media.kernel.path import (
     HIGHEST,
     PACKETS,
@@ -372,6 +373,31 @@ class Offloader:
             if stream.analyzer is None:
                 stream.analyzer = Analyzer()
             stream.analyzer.resume(dict(zip(_FIELDS, sample.rtp, strict=True)))
+
+    def told(self, stream: Stream) -> list[int] | None:
+        """Of what is carried, how much is in the counters: for :meth:`resume`."""
+        carried = self._by_stream.get(stream)
+        if carried is None:
+            return None
+        return [carried.packets, carried.octets, carried.refused, carried.failed]
+
+    def resume(self, stream: Stream, told: Sequence[int]) -> None:
+        """Take back what another process let be carried, of which ``told`` is counted already.
+
+        The totals are told of none of it: they were written at another time.
+        """
+        path, local = self._path, stream.leg.local
+        if local is None or not isinstance(path, LastingPath):
+            return
+        sample = path.take_back((local.host, stream.port))
+        if sample is None:
+            return
+        if sample.packets < told[0] or sample.octets < told[1]:
+            told = (0, 0, 0, 0)  # it is another flow than was told of
+        packets, octets, refused, failed = told
+        carried = Carried(stream, FlowId(0), packets, octets, refused, failed, sample.tap_lost)
+        carried.totalled = sample.packets
+        self._add(carried, sample)
 
     def _add_traffic(self, carried: Carried, packets: int, octets: int, last_ns: int) -> None:
         fresh = packets - carried.packets

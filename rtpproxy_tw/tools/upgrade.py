@@ -98,7 +98,8 @@ class Upgrade:
         self._channel = Channel(ours)
         try:
             with theirs:
-                pass_on(self._channel, self._succession.descriptors())
+                succession = self._succession
+                pass_on(self._channel, succession.descriptors(), dict(succession.shape()))
                 self._child = self._start(theirs.fileno())
         except (OSError, HandoverError) as error:
             self._failed(f"no new process: {error}")

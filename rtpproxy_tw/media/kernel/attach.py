@@ -128,15 +128,25 @@ class Attachments:
     _log = Logger()
 
     def __init__(
-        self, loaded: Mapping[str, int], requests: rt.Requests, method: str = AUTO
+        self,
+        loaded: Mapping[str, int],
+        requests: rt.Requests,
+        method: str = AUTO,
+        links: Mapping[int, int] | None = None,
     ) -> None:
+        """``links`` are there already, by device."""
         self._programs = loaded
         self._filters = Filters(requests)
         self.method = method
         self._name = f"{OWNER} {os.getpid()} {_born(os.getpid())} {next(_instances)}"
-        self._links: dict[int, int] = {}
+        self._links: dict[int, int] = dict(links or {})
         self._filtered: set[int] = set()
         self._refused: set[int] = set()
+
+    @property
+    def links(self) -> dict[int, int]:
+        """The descriptors that keep it on devices, by device."""
+        return dict(self._links)
 
     @property
     def devices(self) -> set[int]:

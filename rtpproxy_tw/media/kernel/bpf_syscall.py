@@ -62,11 +62,23 @@ class Map:
     """One map; ``descriptor`` refers to it."""
 
     def __init__(
-        self, kind: int, key: int, value: int, entries: int, flags: int = 0, name: str = ""
+        self,
+        kind: int,
+        key: int,
+        value: int,
+        entries: int,
+        flags: int = 0,
+        name: str = "",
+        descriptor: int | None = None,
     ) -> None:
-        """``key`` and ``value`` are sizes in octets. Raises OSError."""
-        attributes = struct.pack("7I16s", kind, key, value, entries, flags, 0, 0, _name(name))
-        self.descriptor, _ = bpf(_MAP_CREATE, attributes)
+        """``key`` and ``value`` are sizes in octets. Raises OSError.
+
+        ``descriptor``: of a map that is there already and was made the same way.
+        """
+        if descriptor is None:
+            attributes = struct.pack("7I16s", kind, key, value, entries, flags, 0, 0, _name(name))
+            descriptor, _ = bpf(_MAP_CREATE, attributes)
+        self.descriptor = descriptor
         self.size = entries * (value + 7 & ~7)
         # One buffer for single elements: an update then allocates nothing.
         self._key = ctypes.create_string_buffer(max(key, 1))

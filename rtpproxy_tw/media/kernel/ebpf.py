@@ -22,6 +22,7 @@ from rtpproxy_tw.media.kernel import capabilities, layout
 from rtpproxy_tw.media.kernel import rtnetlink as rt
 from rtpproxy_tw.media.kernel.attach import AUTO, CLSACT, TCX, Attachments
 from rtpproxy_tw.media.kernel.ipsec import policies_in_force
+from rtpproxy_tw.media.kernel.left import LINK, MAP, PROGRAM, Left, shape
 from rtpproxy_tw.media.kernel.path import (
     Flow,
     FlowId,
@@ -33,7 +34,7 @@ from rtpproxy_tw.media.kernel.path import (
     Traffic,
     Unavailable,
 )
-from rtpproxy_tw.media.kernel.program import ETHERNET, Program, explain
+from rtpproxy_tw.media.kernel.program import ETHERNET, MAPS, OBJECT, Program, explain
 from rtpproxy_tw.media.kernel.repeated import Repeated
 from rtpproxy_tw.media.kernel.ring import Copy, Ring
 from rtpproxy_tw.media.kernel.routing import NoWay, Routing
@@ -97,6 +98,7 @@ class EbpfPath:
         ring_octets: int = RING_OCTETS,
         method: str = AUTO,
         devices: frozenset[str] | None = None,
+        left: Left | None = None,
     ) -> None:
         self._reactor = reactor
         self._capacity = capacity
@@ -104,6 +106,10 @@ class EbpfPath:
         self._ring_octets = ring_octets
         self._method = method
         self._only = devices
+        self._left = left or Left()
+        self._shape = shape(OBJECT, capacity, ring_octets)
+        self._before: dict[Address, int] | None = None
+        """Slots of flows that a process before us has put there; None: not looked at."""
         self._flows: dict[FlowId, _Carried] = {}
         self._locals: dict[tuple[str, int], FlowId] = {}
         self._tapped: dict[int, tuple[FlowId, Address]] = {}
@@ -134,7 +140,10 @@ class EbpfPath:
             raise
 
     def _start(self) -> None:
-        self._program = Program(self._capacity, self._ring_octets)
+        left, links = self._same(), dict[int, int]()
+        if left is not None:
+            links = {int(device): fd for device, fd in left.take(LINK).items()}
+        self._program = Program(self._capacity, self._ring_octets, left)
         self._undo.append(self._program.close)
         self._table = Table(self._program.maps, self._capacity)
         self._undo.append(self._table.close)
@@ -147,7 +156,9 @@ class EbpfPath:
                 f"The network cannot be watched by netlink: {error.strerror}.",
                 "With systemd, RestrictAddressFamilies must allow AF_NETLINK.",
             ) from None
-        self._attachments = Attachments(self._program.programs, self._requests, self._method)
+        self._attachments = Attachments(
+            self._program.programs, self._requests, TCX if links else self._method, links
+        )
         self._undo.append(self._attachments.close)
         reaped = self._attachments.reap(self._routing.links)
         if reaped:
@@ -166,6 +177,12 @@ class EbpfPath:
         self._drain_call = Repeated(self._reactor, TAP_POLL, self.drain)
         self._undo.append(self._drain_call.stop)
         self._undo.append(self._stop_resolving)
+        self._left.close()
+
+    def _same(self) -> Left | None:
+        """What a process before us has left, if it is of our kind."""
+        needed = [*(MAP + name for name in MAPS), PROGRAM + ETHERNET]
+        return self._left if self._left.shape == self._shape and self._left.has(*needed) else None
 
     def _start_watching(self) -> None:
         self._requests = rt.Requests()
@@ -218,6 +235,34 @@ class EbpfPath:
         """The names of the devices it is on."""
         links = self._routing.links
         return {links[index].name for index in self._attachments.devices if index in links}
+
+    # --- one process after another
+
+    def shape(self) -> Mapping[str, object]:
+        """See LastingPath."""
+        return self._shape if self._attachments.method == TCX else {}
+
+    def descriptors(self) -> Mapping[str, int]:
+        """See LastingPath."""
+        if self._attachments.method != TCX:
+            return {}
+        return {
+            **{MAP + name: it.descriptor for name, it in self._program.maps.items()},
+            **{PROGRAM + name: fd for name, fd in self._program.programs.items()},
+            **{f"{LINK}{device}": fd for device, fd in self._attachments.links.items()},
+        }
+
+    def take_back(self, local: Address) -> Sample | None:
+        """See LastingPath."""
+        if self._before is None:
+            self._before = self._table.survey()
+        slot = self._before.pop(local, None)
+        return None if slot is None else layout.unpack_sample(self._table.remove(slot))
+
+    def take_back_all(self) -> None:
+        """See LastingPath."""
+        for local in list(self._before or self._table.survey()):
+            self.take_back(local)
 
     # --- flows
 

@@ -86,6 +86,13 @@ def pack_key(local: Address) -> bytes:
     return KEY.pack(pack_host(host), port.to_bytes(2, "big"), family_of(host))
 
 
+def unpack_local(slot: bytes) -> Address:
+    """The local address of the flow in a whole slot."""
+    host, port, family = KEY.unpack_from(slot, DESCRIPTION_AT)
+    size = 16 if family == socket.AF_INET6 else 4
+    return socket.inet_ntop(family, host[:size]), int.from_bytes(port, "big")
+
+
 def port_bit(local: Address) -> tuple[int, int]:
     """(row, bit) in the table of ports, for flows with that local address."""
     host, port = local

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, NewType, Protocol
+from typing import NamedTuple, NewType, Protocol, runtime_checkable
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.errors import RelayError
@@ -175,6 +175,26 @@ OnTap = Callable[[FlowId, bytes, Address, int], None]
 
 OnWithdrawn = Callable[[FlowId], None]
 """The flow is carried no more; ``remove`` it for its last counters."""
+
+
+@runtime_checkable
+class LastingPath(Protocol):
+    """A path that carries on when its process dies, and may be gone on with by another one."""
+
+    def shape(self) -> Mapping[str, object]:
+        """What must be the same in the other process; empty where this path does not outlive us."""
+
+    def descriptors(self) -> Mapping[str, int]:
+        """Those it lives as long as somebody has, by name."""
+
+    def take_back(self, local: Address) -> Sample | None:
+        """The last counters of what a process before us let be carried there, and is no more.
+
+        None where there was nothing.
+        """
+
+    def take_back_all(self) -> None:
+        """Whatever is left of that is not carried any more either."""
 
 
 class KernelPath(Protocol):

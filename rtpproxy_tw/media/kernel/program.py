@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from rtpproxy_tw.media.kernel import bpf_syscall as bpf
 from rtpproxy_tw.media.kernel import capabilities, elf, layout
+from rtpproxy_tw.media.kernel.left import MAP, PROGRAM, Left
 from rtpproxy_tw.media.kernel.path import Unavailable
 
 OBJECT = Path(__file__).parent.parent / "bpf" / "relay.bpf.o"
@@ -32,6 +33,8 @@ PRIVILEGES = (
     "Give the process CAP_BPF and CAP_NET_ADMIN (with systemd:"
     " AmbientCapabilities=CAP_BPF CAP_NET_ADMIN), or start it as root."
 )
+
+MAPS = ("ports", "flows", "slots", "state", "hosts", "ring")
 
 ETHERNET = "ethernet"
 BARE = "bare"
@@ -79,9 +82,10 @@ class Program:
 
     _log = Logger()
 
-    def __init__(self, capacity: int, ring_octets: int) -> None:
+    def __init__(self, capacity: int, ring_octets: int, left: Left | None = None) -> None:
         """Room for ``capacity`` flows and a ring of so many octets (a power of two of pages).
 
+        ``left`` has the maps and programs of a process before us, made with the same numbers.
         Raises Unavailable.
         """
         check_machine()
@@ -89,13 +93,16 @@ class Program:
         self.programs: dict[str, int] = {}
         raise_memory_limit()
         try:
-            self._create_maps(capacity, ring_octets)
-            self._load()
+            self._create_maps(capacity, ring_octets, left.take(MAP) if left else {})
+            if left:
+                self.programs = left.take(PROGRAM)
+            else:
+                self._load()
         except OSError as error:
             self.close()
             raise explain(error) from None
 
-    def _create_maps(self, capacity: int, ring_octets: int) -> None:
+    def _create_maps(self, capacity: int, ring_octets: int, there: Mapping[str, int]) -> None:
         array, hash_, mapped = bpf.ARRAY, bpf.HASH, bpf.MMAPABLE
         key, number = layout.KEY.size, 4
         shapes: Mapping[str, tuple[int, int, int, int, int]] = {
@@ -107,7 +114,9 @@ class Program:
             "ring": (bpf.RINGBUF, 0, 0, ring_octets, 0),
         }
         for name, (kind, key_size, value_size, entries, flags) in shapes.items():
-            self.maps[name] = bpf.Map(kind, key_size, value_size, entries, flags, f"rtp_{name}")
+            self.maps[name] = bpf.Map(
+                kind, key_size, value_size, entries, flags, f"rtp_{name}", there.get(name)
+            )
 
     def _load(self) -> None:
         compiled = elf.read(OBJECT.read_bytes())

@@ -61,6 +61,19 @@ class Table:
         """Let the program relay until then (CLOCK_MONOTONIC), as long as it hears no more."""
         self._state[0] = ns
 
+    def survey(self) -> dict[Address, int]:
+        """The flows that a process before us has put there, and their slots, which are ours now."""
+        found = {}
+        for slot in range(len(self._words) // _WORDS):
+            if self._words[slot * _WORDS + layout.LIVE] and slot not in self._locals:
+                start = slot * layout.SLOT_SIZE
+                local = layout.unpack_local(self._memory[start : start + layout.SLOT_SIZE])
+                found[local] = slot
+                self._locals[slot] = local
+                self._take_port(local)
+        self._free = deque(slot for slot in self._free if slot not in self._locals)
+        return found
+
     def put(self, local: Address, description: bytes, rtp: RtpState) -> int:
         """Carry a flow; the number of its slot. Raises Full."""
         if not self._free:
