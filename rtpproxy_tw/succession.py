@@ -308,10 +308,8 @@ class Succession:
         adopted: Sequence[Callable[[Session], None]] = (),
         abandoned: Sequence[Callable[[Session], None]] = (),
         inherited: Sequence[Callable[[], object]] = (),
-        inherited: Sequence[Callable[[], object]] = (),
         left: Sequence[Callable[[], object]] = (),
         descriptors: Callable[[], Mapping[str, int]] = dict,
-        shape: Callable[[], Mapping[str, object]] = dict,
         shape: Callable[[], Mapping[str, object]] = dict,
         version: str = "",
     ) -> None:
@@ -327,7 +325,6 @@ class Succession:
         self._last = tuple(last)
         self._adopted = tuple(adopted)
         self._abandoned = tuple(abandoned)
-        self._inherited = tuple(inherited)
         self._inherited = tuple(inherited)
         self._left = tuple(left)
         self._version = version
@@ -357,8 +354,6 @@ class Succession:
             inheritance.bequeath(taker, self._now())
             self._plane.claim()
             inheritance.close()
-            for call in self._inherited:
-                call()
             for call in self._inherited:
                 call()
         return taker.taken
