@@ -1,8 +1,9 @@
-"""What a restart costs those who talk: ``python -m bench.handover``.
+"""What a restart, or a crash, costs those who talk: ``python -m bench.handover [--crash]``.
 
-Calls are relayed while the relay hands over to a new process of its own, several times in a row.
-Told are the packets that did not arrive, how long the old process stood still for it, the greatest
-delay of a packet, and whether the counters went on.
+Calls are relayed while the relay hands over to a new process of its own, several times in a row; or
+is killed (SIGKILL), and its keeper starts another one. Told are the packets that did not arrive,
+how long the old process stood still for it, the greatest delay of a packet, the sessions that are
+left, and whether the counters went on. With ``--kernel`` settled streams are carried there.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ PATIENCE = 60.0
 BETWEEN = 1.0
 """Seconds from one restart to the next."""
 
+SETTLED = 3.0
+"""Seconds until the first of them."""
+
 PACE = 50.0
 """Packets a second of each call."""
 
@@ -37,8 +41,13 @@ PACE = 50.0
 class Restarted(Ours):
     """A relay whose process becomes another one."""
 
-    def __init__(self, name: str, prepare: Callable[[], None] | None = None) -> None:
-        super().__init__(name, prepare)
+    def __init__(self, name: str, *, crashing: bool = False, kernel: bool = False) -> None:
+        super().__init__(name)
+        self._signal = signal.SIGKILL if crashing else signal.SIGUSR2
+        self.options = (
+            "--fast-path=ebpf" if kernel else "--fast-path=none",
+            *(("--keeper",) if crashing else ()),
+        )
         self.seconds: list[float] = []
         """How long each restart took, from the signal on."""
 
@@ -56,7 +65,7 @@ class Restarted(Ours):
     def restart(self) -> None:
         """Hand over to a new process. Raises RelayError."""
         before, began = self.pid, time.monotonic()
-        os.kill(before, signal.SIGUSR2)
+        os.kill(before, self._signal)
         while self.pid == before:
             if time.monotonic() - began > PATIENCE:
                 raise self._complaint("was not restarted")
@@ -67,6 +76,12 @@ class Restarted(Ours):
         """For how long neither process relayed, in seconds, of each restart."""
         log = (self.folder / "log").read_text(errors="replace")
         return [int(found) / 1000 for found in re.findall(r"that took (\d+) ms", log)]
+
+    def told(self, command: bytes) -> str:
+        """What the process that serves now answers."""
+        with self._connect(str(self.folder / "control")) as connection:
+            connection.sendall(command + b"\n")
+            return connection.recv(65536).decode()
 
     def _end_last(self) -> None:
         with suppress(OSError, ValueError):
@@ -82,18 +97,28 @@ class Told:
     still: tuple[float, ...]
     counted: int
     """What the last process says it has relayed, of all processes."""
+    sessions: int
+    """How many there are in the end."""
 
 
-def run(calls: int, times: int, rate: float, packets: int) -> Told:
+def run(
+    calls: int,
+    times: int,
+    rate: float,
+    packets: int,
+    *,
+    crashing: bool = False,
+    kernel: bool = False,
+) -> Told:
     """Restart ``times`` while ``packets`` are sent through ``calls`` calls. Raises RelayError."""
-    with Load() as load, Restarted("handover") as relay:
+    with Load() as load, Restarted("handover", crashing=crashing, kernel=kernel) as relay:
         routes = sessions(relay, load, calls, "handover")
-        seconds = max(packets / rate, times * (BETWEEN + 3.0))
+        seconds = max(packets / rate, SETTLED + times * (BETWEEN + 3.0))
         failures: list[BaseException] = []
 
         def restart() -> None:
             try:
-                time.sleep(1.0)
+                time.sleep(SETTLED)
                 for _ in range(times):
                     relay.restart()
                     time.sleep(BETWEEN)
@@ -106,9 +131,15 @@ def run(calls: int, times: int, rate: float, packets: int) -> Told:
         thread.join()
         if failures:
             raise failures[0]
-        told = relay.client.ask(b"G npkts_relayed").decode()
-        still = tuple(relay.stood_still())
-        return Told(outcome, tuple(relay.seconds), still, int(told.split("=")[-1].split()[-1]))
+        counted = int(relay.told(b"G npkts_relayed").split("=")[-1].split()[-1])
+        left = re.search(r"active sessions: (\d+)", relay.told(b"I"))
+        return Told(
+            outcome,
+            tuple(relay.seconds),
+            tuple(relay.stood_still()),
+            counted,
+            int(left[1]) if left else 0,
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,17 +149,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, help="packets a second; otherwise 50 for each call")
     parser.add_argument("--packets", type=int, default=1_000_000, help="to be sent at least")
     parser.add_argument("--times", type=int, default=10, help="restarts in a row")
+    parser.add_argument("--crash", action="store_true", help="kill it instead")
+    parser.add_argument("--kernel", action="store_true", help="with streams in the kernel")
     parser.add_argument("--nice", type=int, default=-10)
     asked = parser.parse_args(arguments)
     rate = asked.rate or PACE * asked.calls
     try:
         with settled(share_out(usable_cpus()), asked.nice):
-            told = run(asked.calls, asked.times, rate, asked.packets)
+            told = run(
+                asked.calls,
+                asked.times,
+                rate,
+                asked.packets,
+                crashing=asked.crash,
+                kernel=asked.kernel,
+            )
     except (RelayError, LoadError, CallError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     print(report(asked.calls, told))
-    return 0 if told.outcome.offered == told.outcome.received else 1
+    whole = told.outcome.offered == told.outcome.received
+    return 0 if whole and told.sessions == asked.calls else 1
 
 
 def report(calls: int, told: Told) -> str:
@@ -147,6 +188,7 @@ def report(calls: int, told: Told) -> str:
         ("nobody relayed for", _spread(told.still, "ms", 1000)),
         ("greatest delay of a packet", f"{1000 * max(outcome.delay.values()):.0f} ms"),
         ("relayed, as counted", f"{told.counted:,}"),
+        ("sessions left", f"{told.sessions}"),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
