@@ -138,13 +138,17 @@ def test_c05_without_memory_new_work_is_refused_and_calls_go_on(tmp_path: Path, 
         size = next(int(line.split()[1]) for line in status.splitlines() if "VmSize" in line)
         limit = (size * 1024 + (6 << 20), resource.RLIM_INFINITY)
         free = resource.prlimit(here.relay.pid, resource.RLIMIT_AS, limit)
-        count, _ = fill(here.relay)
-        assert count < 2000, "the limit was felt"
-        call.goes_on()
+        count, most = 0, 5000
+        # A refusal, or a connection that is closed as there is no room to read from it.
+        with suppress(OSError):
+            count, _ = fill(here.relay, most=most)
+        assert count < most, "the limit was felt"
         assert here.relay.running
+        call.goes_on()
         resource.prlimit(here.relay.pid, resource.RLIMIT_AS, free)
-        assert here.relay.ask("V") == "20040107"
-        empty(here.relay, count + 1)
+        assert here.relay.fresh().ask(b"V") == b"20040107"
+        # The call of the test itself goes on.
+        empty(here.relay, most)
         assert fill(here.relay, "again", 20)[0] == 20
         empty(here.relay, 20, "again")
         call.goes_on()

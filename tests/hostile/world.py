@@ -321,11 +321,16 @@ class Local:
     """A relay alone on this host's loopback network; ended with its block."""
 
     def __init__(
-        self, folder: Path, *options: str, where: Namespace | None = None, **how: Any
+        self,
+        folder: Path,
+        *options: str,
+        where: Namespace | None = None,
+        host: str = "",
+        **how: Any,
     ) -> None:
         place: Place = where or nullcontext()
         self.caller, self.callee = ((place, loopback.host(number)) for number in (11, 12))
-        self.relay = Relay(folder, loopback.host(77), options, where=where, **how)
+        self.relay = Relay(folder, host or loopback.host(77), options, where=where, **how)
 
     def call(self, **options: Any) -> Call:
         """A call through it."""

@@ -1,0 +1,44 @@
+"""No row is forgotten, in the tests or on the page."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.rows import ROWS, Row, tests
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_there_are_as_many_rows_as_the_plan_has() -> None:
+    assert [len([row for row in ROWS if row.name[0] == letter]) for letter in "ABCD"] == [
+        *(34, 34, 28, 14)
+    ]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_each_row_has_a_test(row: Row) -> None:
+    assert tests()[row.name] or any("::" in each for each in row.elsewhere)
+
+
+def test_no_test_is_of_a_row_that_is_not_there() -> None:
+    assert set(tests()) == {row.name for row in ROWS}
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.elsewhere], ids=lambda row: row.name)
+def test_what_is_named_besides_exists(row: Row) -> None:
+    for each in row.elsewhere:
+        path, _, name = each.partition("::")
+        text = (ROOT / path).read_text()
+        assert not name or re.search(rf"def {name}\(", text), each
+
+
+def test_the_page_has_an_outcome_of_every_row() -> None:
+    with (ROOT.parent / "docs" / "hostile.csv").open(newline="") as file:
+        heading, *lines = csv.reader(file)
+    assert heading == ["Row", "What is done", "Outcome", "s"]
+    assert [line[0] for line in lines] == [row.name for row in ROWS]
+    assert [line[1] for line in lines] == [row.what for row in ROWS]
