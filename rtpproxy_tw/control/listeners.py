@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet import tcp as tcp_module
-from twisted.internet import unix
+from twisted.internet import udp, unix
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import (
     AdoptedStreamServerEndpoint,
@@ -20,6 +20,7 @@ from twisted.internet.endpoints import (
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -125,10 +126,41 @@ def datagrams(
             made = passed or bound(socket.SOCK_DGRAM, host, port, free)
         except OSError as error:
             raise CannotListenError(host, port, error) from error
-        with made:  # the reactor takes a descriptor of its own
-            return reactor.adoptDatagramPort(made.fileno(), made.family, protocol, LONGEST)
+        with made:  # the port takes a descriptor of its own
+            opened: DatagramPort = DatagramPort._fromListeningDescriptor(
+                reactor, made.fileno(), made.family, protocol, LONGEST
+            )
+        opened.startListening()
+        return opened
 
     return listen
+
+
+class DatagramPort(udp.Port):
+    """A UDP socket that no refusal of the kernel's ends.
+
+    To receive may fail for a moment, for lack of memory, say. Twisted's own port is closed then,
+    and nobody could give commands any more.
+    """
+
+    _log = Logger()
+    _failures = 0
+
+    def doRead(self) -> None:
+        """Take what has arrived."""
+        try:
+            super().doRead()
+        except OSError as error:
+            self._failures += 1
+            # Told at the 1st, 10th, 100th … time: a flood of errors is not to be one of lines.
+            if self._failures in (1, 10, 100) or self._failures % 1000 == 0:
+                self._log.warn(
+                    "{host} port {port} could not be read ({count} times so far): {error}",
+                    host=self.interface or "*",
+                    port=self._realPortNumber,
+                    count=self._failures,
+                    error=error,
+                )
 
 
 def tcp(
