@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.threads import deferToThread
@@ -37,7 +37,7 @@ long."""
 SOON = 10.0
 """The same while it is not known."""
 
-ANYWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+ANYWHERE: dict[int, str] = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """For documentation (RFC 5737, RFC 3849): the default route leads there. Nothing is sent."""
 
 Ask = Callable[[LocalAddress, Address], "Deferred[str]"]
@@ -123,12 +123,12 @@ class Advertiser(Service):
         unknown = any(self.told.known(local) is None for local, _ in self._looked_at)
         self._timer = self._clock.callLater(SOON if unknown or self._failing else EVERY, self._look)
 
-    def _learn(self, local: LocalAddress, policy: Policy) -> str | Deferred[str]:
+    def _learn(self, local: LocalAddress, policy: Policy) -> Deferred[str]:
         server = policy.server or self._server
         if policy.interface:
             own = self._route(ANYWHERE[local.family]) if local.wildcard else local.host
             if own is not None and (server is None or not is_private(own)):
-                return own
+                return succeed(own)
         if server is None:
             raise NoAnswer("there is no route, and no STUN server to ask")
         return self._ask(local, server)

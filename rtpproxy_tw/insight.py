@@ -20,6 +20,7 @@ from rtpproxy_tw.gauges import Counts, Gauges, Timers
 from rtpproxy_tw.http_sockets import HttpSockets
 from rtpproxy_tw.interfaces import IRecorders, ISessionObserver
 from rtpproxy_tw.media.routes import local_for
+from rtpproxy_tw.outside import Outside
 from rtpproxy_tw.recording.trace import HeaderRings
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.reporting.aliases import RtpengineNames
@@ -36,6 +37,7 @@ from rtpproxy_tw.tools.logs import DEBUGGED
 from rtpproxy_tw.web.api import Api, Cluster, Draining, nobody
 from rtpproxy_tw.web.feed import Feed
 from rtpproxy_tw.web.guard import Guard
+from rtpproxy_tw.web.outside import Examining
 from rtpproxy_tw.web.recent import Recent
 from rtpproxy_tw.web.site import Interface
 
@@ -207,8 +209,20 @@ class Insight:
         self.feed.registry, self.feed.overview = registry, api.overview
         self._services.append(Around(stop=self.feed.stop))
 
+        outside = Outside(
+            self._reactor, settings.addresses.all(), (settings.min_port, settings.max_port)
+        )
+        examining = Examining(outside)
+        self._services.append(Around(stop=outside.stop))
+
         def make(guard: Guard) -> Interface:
-            return Interface(api=api, guard=guard, clock=self._reactor, metrics=self._metrics.text)
+            return Interface(
+                api=api,
+                guard=guard,
+                clock=self._reactor,
+                metrics=self._metrics.text,
+                examining=examining,
+            )
 
         sockets = HttpSockets(settings, self._reactor, make, heirlooms)
         if sockets.listeners:

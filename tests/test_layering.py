@@ -27,6 +27,7 @@ PURE = {
     "beneath",
     "snapshot",
     "stun",
+    "probing",
     "advertising",
 }
 """May not import Twisted at all, nor anything of ours that is not pure."""

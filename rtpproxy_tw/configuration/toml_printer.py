@@ -174,13 +174,13 @@ def _value(value: object) -> str:
         case int(number):
             return str(number)
         case str(text):
-            return _string(text)
+            return string(text)
         case list(items):
             return f"[{', '.join(_value(item) for item in items)}]"
     raise TypeError(value)
 
 
-def _string(text: str) -> str:
+def string(text: str) -> str:
     """A basic string; TOML's escapes are those of JSON, but it wants DEL escaped as well."""
     try:
         text.encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rtpproxy_tw.probing import LONGEST, PORTS_AT_ONCE, SHORTEST
 from rtpproxy_tw.quality.verdict import CODES
 from rtpproxy_tw.views.sessions import STATES
 
@@ -96,6 +97,7 @@ def _paths() -> Schema:
         },
         "/api/v1/events": {"get": _events()},
         "/api/v1/stats": {"get": _operation("Totals", "Stats")},
+        **_outside(),
         "/api/v1/capacity": {"get": _operation("How many calls there can be", "Capacity")},
         "/api/v1/drain": {
             "get": _operation("Whether new sessions are refused", "Drain"),
@@ -131,6 +133,54 @@ def _paths() -> Schema:
 
 
 _CALL = {"$ref": "#/components/parameters/call"}
+
+
+def _outside() -> Schema:
+    name = {"name": "id", "in": "path", "required": True, "schema": {**TEXT, "minLength": 1}}
+    octets = {**TEXT, "pattern": "^([0-9a-f]{2})+$"}
+    port = {"type": "integer", "minimum": 1024, "maximum": 65535}
+    size = {"type": "integer", "minimum": SHORTEST, "maximum": LONGEST}
+    wanted = {
+        **_object(
+            host={**TEXT, "description": "As the STUN answer had it."},
+            proof={**octets, "description": "The NONCE of the STUN answer."},
+            cookie={**octets, "minLength": 32, "maxLength": 32},
+            ports={**_list(port), "minItems": 1, "maxItems": PORTS_AT_ONCE},
+            size=size,
+        ),
+        "required": ["host", "proof", "cookie", "ports"],
+    }
+    family = {**TEXT, "enum": ["ipv4", "ipv6"]}
+    begin = {**_object(family=family), "required": []}
+    return {
+        "/api/v1/outside": {
+            "post": {
+                **_operation(
+                    "Begin to examine another relay's network from here",
+                    "Examination",
+                    *(409, 413, 415),
+                ),
+                "description": "STUN requests (RFC 8489) whose USERNAME is the id are answered at"
+                " the port, with the address they came from and a NONCE, which is the proof that"
+                " probes may be sent there. Nobody is at the port `closed`.",
+                "requestBody": {"content": {"application/json": {"schema": begin}}},
+            }
+        },
+        "/api/v1/outside/{id}": {
+            "parameters": [name],
+            "delete": _operation("End the examination", "Ended", 404, 409),
+        },
+        "/api/v1/outside/{id}/probes": {
+            "parameters": [name],
+            "post": {
+                **_operation("Have probes sent to ports", "Probes", 404, 409, 413, 415),
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": wanted}},
+                },
+            },
+        },
+    }
 
 
 def _events() -> Schema:
@@ -181,6 +231,11 @@ def _schemas() -> Schema:
         "last_heard": _maybe(NUMBER),
     }
     return {
+        "Examination": _object(
+            **{"id": TEXT, "host": _maybe(TEXT), "port": COUNT, "closed": COUNT, "seconds": NUMBER}
+        ),
+        "Probes": _object(probes=COUNT, waiting=COUNT),
+        "Ended": _object(ended=FLAG),
         "Error": _object(error=_object(code=TEXT, sentence=TEXT)),
         "Calls": _object(count=COUNT, calls=_list(_object(**named, sessions=_list(_ref("Brief"))))),
         "Brief": _object(**session, legs=_list(_object(**leg, relayed=COUNT))),

@@ -20,6 +20,7 @@ from rtpproxy_tw.views.text import identified, to_json
 from rtpproxy_tw.web.api import Api, Filter, Refused, View
 from rtpproxy_tw.web.guard import Caller, Guard
 from rtpproxy_tw.web.openapi import MAX_LIMIT, document
+from rtpproxy_tw.web.outside import Examining
 from rtpproxy_tw.web.slices import Slices
 from rtpproxy_tw.web.stream import MEDIA_TYPE, MOST, EventStream
 
@@ -98,8 +99,10 @@ class Interface(Resource):
         guard: Guard,
         clock: IReactorTime,
         metrics: Callable[[], Deferred[bytes]],
+        examining: Examining | None = None,
     ) -> None:
         super().__init__()
+        self._examining = examining or Examining(None)
         self.guard = guard
         self._api = api
         self._clock = clock
@@ -185,6 +188,12 @@ class Interface(Resource):
                 }
             case [b"events"]:
                 return {"GET": self._listen}
+            case [b"outside"]:
+                return {"POST": lambda request: Answer(self._examining.begin(_posted(request)))}
+            case [b"outside", name]:
+                return {"DELETE": _plain(partial(self._examining.end, name.decode("latin-1")))}
+            case [b"outside", name, b"probes"]:
+                return {"POST": partial(_probes, self._examining, name.decode("latin-1"))}
             case [b"stats"]:
                 return {"GET": _plain(api.stats)}
             case [b"capacity"]:
@@ -315,6 +324,15 @@ def _record(api: Api, call_id: str, request: Request) -> Answer:
     if not set(wanted) <= {"single"} or not isinstance(wanted.get("single", False), bool):
         raise Refused(400, "bad-body", 'the body may be {"single": true} or {"single": false}')
     return Answer(api.record(call_id, single=wanted.get("single", False)))
+
+
+def _probes(examining: Examining, name: str, request: Request) -> Answer:
+    return Answer(examining.probe(name, _posted(request)))
+
+
+def _posted(request: Request) -> dict[str, Any]:
+    _parameters(request)
+    return _json_body(request)
 
 
 def _drain(api: Api, request: Request) -> Answer:
