@@ -17,13 +17,15 @@ import pytest
 from tests.cluster.redis_server import PROGRAM, RedisServer
 from tests.e2e import loopback
 from tests.e2e.process import wait_until
-from tests.hostile.test_host import faked
+from tests.hostile.test_host import faked, namespace, root
 from tests.hostile.world import Local
 
 pytestmark = [
     pytest.mark.hostile,
     pytest.mark.skipif(PROGRAM is None, reason="redis-server is not installed"),
 ]
+
+__all__ = ["root"]
 
 HOST, STANDBY = loopback.host(77), loopback.host(78)
 
@@ -274,21 +276,32 @@ def test_d07_a_record_with_ports_of_others_is_refused(tmp_path: Path, redis: Red
         assert "Traceback" not in two.relay.log(), two.relay.log()[-3000:]
 
 
-def test_d08_who_slept_through_its_replacement_writes_nothing(
-    tmp_path: Path, redis: RedisServer
+def test_d08_of_two_who_think_they_own_it_one_gives_way(
+    tmp_path: Path, redis: RedisServer, root: None
 ) -> None:
-    with node(tmp_path, redis.url) as one, standby(tmp_path, redis.url) as two:
+    """Each in a network of its own, both of which have the address."""
+    with (
+        namespace() as here,
+        namespace() as there,
+        node(tmp_path, redis.url, where=here) as one,
+        standby(tmp_path, redis.url, where=there) as two,
+    ):
         one.relay.ask(f"U call-kept {HOST} 4000 f")
         one.relay.ask(f"L call-kept {HOST} 4002 f t")
         wait_until(lambda: records(redis) >= 1, "it is written down", 10)
         one.relay.signal(signal.SIGSTOP)
-        time.sleep(3)
+        wait_until(lambda: sessions(two) == 1, "the other one has it", 20)
         one.relay.signal(signal.SIGCONT)
+        wait_until(lambda: sessions(one) + sessions(two) == 1, "one of them has it", 20)
         time.sleep(1.5)
-        owners = [sessions(here) for here in (one, two) if here.relay.running]
-        assert sum(owners) >= 1
-        for here in (one, two):
-            assert "Traceback" not in here.relay.log(), here.relay.log()[-3000:]
+        # Whoever has it by then: never both, and what is written down is the owner's.
+        assert sessions(one) + sessions(two) == 1
+        assert redis.ask("EVAL", COUNT, "0").count(b'"call-kept"') <= 1
+        owner, other = (one, two) if sessions(one) else (two, one)
+        assert owner.relay.ask("D call-kept f t") == "0"
+        assert sessions(other) == 0
+        for each in (one, two):
+            assert "Traceback" not in each.relay.log(), each.relay.log()[-3000:]
 
 
 @pytest.mark.parametrize(
