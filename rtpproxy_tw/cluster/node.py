@@ -437,8 +437,10 @@ class Node:
         now = self.clock.seconds()
         some, self._to_look = self._to_look[: self._share], self._to_look[self._share :]
         for session in some:
+            if session.ended is not None:
+                continue  # nothing of it may be there any more
             holding = self.holdings.get(self.calls.address_of(session))
-            if holding is None or holding.mine is None or session.ended is not None:
+            if holding is None or holding.mine is None:
                 continue
             mark = self.calls.mark(session)
             before = holding.changes.get(session)
