@@ -31,9 +31,12 @@ def open_file(path: str, flags: int, mode: int = 0o600) -> int:
     folder, name = os.path.split(path)
     with directory(folder) as parent:
         fd = os.open(name, flags | _ALWAYS, mode, dir_fd=parent)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+    except BaseException:
         os.close(fd)
-        raise OSError(errno.EINVAL, "not a regular file", path)
+        raise
     return fd
 
 

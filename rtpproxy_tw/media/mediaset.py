@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -103,8 +104,10 @@ class MediaSet:
         it; so that command is answered first.
         """
         fd = sock.fileno()
-        # Closing alone does not do where somebody keeps a copy for the time after a crash.
-        self._epoll.unregister(fd)
+        # Closing alone does not do where somebody keeps a copy for the time after a crash; but if
+        # the kernel should refuse, that is no reason to keep the call.
+        with suppress(OSError):
+            self._epoll.unregister(fd)
         if self._readers.pop(fd, None) is None:
             del self._paused[fd]
         self._shortcuts[fd] = None

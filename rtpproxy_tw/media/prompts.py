@@ -75,7 +75,11 @@ class Prompts:
     def open(self, name: str) -> Prompt:
         """The prompt in the file ``name``, to be released. Raises PromptRefused."""
         fd = self._directories.open(name)
-        about = os.fstat(fd)
+        try:
+            about = os.fstat(fd)
+        except OSError as error:
+            os.close(fd)
+            raise PromptRefused(f"prompt {name!r}: {error.strerror}") from error
         identity = Identity(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
         prompt = self._open.get(identity)
         if prompt is None:

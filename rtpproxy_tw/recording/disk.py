@@ -84,10 +84,9 @@ class DiskFile:
         """Create it, or empty the one that is there. Raises OSError, also where it is in use."""
         with _directory(self._place.spool or self._place.directory) as parent:
             self._fd = self._calls.open(self._name, _FLAGS, MODE, dir_fd=parent)
-        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-            self._close()
-            raise OSError(errno.EINVAL, "not a regular file", self._name)
         try:
+            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", self._name)
             _own(self._fd, self._name)
             os.ftruncate(self._fd, 0)
         except OSError:
