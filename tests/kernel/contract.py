@@ -252,6 +252,17 @@ class PathContract(FlowContract):
         last_ns = rig.path.sample(id).last_ns
         assert copies == [(id, rtp(1), PARTY, last_ns)]
 
+    def test_copies_of_every_size_come_whole_and_in_order(self, rig: Rig) -> None:
+        copies: list[bytes] = []
+        rig.path.on_tap(lambda id, datagram, source, when: copies.append(datagram))
+        id = rig.add(replace(FLOW, tap=True))
+        sizes = [20] * 70 + [0, 20, 400, 20, 20, 1200, 400, 400] + [20, 1200] * 3 + [20] * 3
+        sent = [rtp(number, octets=octets) for number, octets in enumerate(sizes)]
+        for datagram in sent:
+            assert rig.deliver(datagram) is Fate.RELAYED
+        rig.path.remove(id)
+        assert copies == sent
+
     def test_a_tap_may_begin_late_and_is_complete_when_it_ends(self, rig: Rig) -> None:
         copies: list[bytes] = []
         rig.path.on_tap(lambda id, datagram, source, ns: copies.append(datagram))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,7 +114,8 @@ class EbpfPath:
         self._locals: dict[tuple[str, int], FlowId] = {}
         self._tapped: dict[int, tuple[FlowId, Address]] = {}
         """By serial number."""
-        self._copies: deque[Copy] = deque()
+        self._copies: Iterator[Copy] = iter(())
+        """Read, and not handed out yet: there are some if a tap asks for the rest."""
         self._ids = itertools.count(1)
         self._refusals: Counter[str] = Counter()
         self._undo: list[Callable[[], object]] = []
@@ -218,7 +219,7 @@ class EbpfPath:
         self._flows.clear()
         self._locals.clear()
         self._tapped.clear()
-        self._copies.clear()
+        self._copies = iter(())
 
     @property
     def program(self) -> int:
@@ -383,17 +384,19 @@ class EbpfPath:
         """See KernelPath. A tap may come back here: the order stays."""
         if not self._tapped:
             return
-        copies = self._copies
-        copies.extend(self._ring.read())
-        while copies:
-            serial, ns, datagram = copies.popleft()
-            tapped = self._tapped.get(serial)
-            if tapped is None:
-                continue
-            try:
-                self._tap(tapped[0], datagram, tapped[1], ns)
-            except Exception:
-                self._log.failure("a tapped datagram could not be handled")
+        self._hand_out(self._copies)
+        self._copies = iter(self._ring.read())
+        self._hand_out(self._copies)
+
+    def _hand_out(self, copies: Iterator[Copy]) -> None:
+        tapped, tap = self._tapped, self._tap
+        for serial, ns, datagram in copies:
+            if serial in tapped:
+                id, source = tapped[serial]
+                try:
+                    tap(id, datagram, source, ns)
+                except Exception:
+                    self._log.failure("a tapped datagram could not be handled")
 
     def _start_tapping(self, id: FlowId, carried: _Carried) -> None:
         self._tapped[carried.serial] = id, carried.flow.source

@@ -51,6 +51,9 @@ TAP_LOST, HELD, PRINT, PASSED = range(12, 16)
 RECORD = Struct("<QII")
 """A tap's record: when, whose, how many octets follow."""
 
+SMALL = 256
+"""Octets of the smallest record, head included: most audio fits."""
+
 RTP_FLAG = 1
 TAP_FLAG = 2
 LOCAL_FLAG = 4

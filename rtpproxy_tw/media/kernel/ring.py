@@ -8,6 +8,7 @@ record is preceded by its length, whose upper bits say "not finished yet" and "d
 from __future__ import annotations
 
 import mmap
+from struct import Struct
 
 from rtpproxy_tw.media.kernel import layout
 from rtpproxy_tw.media.kernel.bpf_syscall import Map
@@ -15,7 +16,11 @@ from rtpproxy_tw.media.kernel.bpf_syscall import Map
 _BUSY = 1 << 31
 _DISCARDED = 1 << 30
 _HEADER = 8
+_SMALL = Struct(f"<{_HEADER}xQII{layout.SMALL - layout.RECORD.size}s")
+"""A record of the usual size as a whole; several of them are taken apart at once."""
 
+MOST = 64
+"""So many at most, as what is behind the first one of another size was looked at in vain."""
 
 Copy = tuple[int, int, bytes]
 """The serial number of the flow, when in ns, the datagram."""
@@ -40,12 +45,22 @@ class Ring:
 
     def read(self) -> list[Copy]:
         """What had been copied by now, oldest first. The kernel may write there again."""
-        copies = []
+        copies: list[Copy] = []
         position, end, mask = self._reader[0], self._writer[0], self._mask
         lengths, octets, unpack = self._lengths, self._theirs, layout.RECORD.unpack_from
         while position < end:
             at = position & mask
             length = lengths[at >> 2]
+            if length == layout.SMALL:
+                alike = self._alike(at, end - position)
+                first = mmap.PAGESIZE + at
+                several = self._whole[first : first + alike * _SMALL.size]
+                copies += [
+                    (serial, ns, data[:size])
+                    for ns, serial, size, data in _SMALL.iter_unpack(several)
+                ]
+                position += alike * _SMALL.size
+                continue
             if length & _BUSY:
                 break
             if length & _DISCARDED:
@@ -58,6 +73,15 @@ class Ring:
             position += _HEADER + (length + 7 & ~7)
         self._reader[0] = position
         return copies
+
+    def _alike(self, at: int, octets: int) -> int:
+        """How many finished records of the usual size lie one after the other from there on."""
+        most = min(MOST, octets // _SMALL.size)
+        step = _SMALL.size >> 2
+        found = self._lengths[at >> 2 : (at >> 2) + most * step : step].tolist()
+        if found.count(layout.SMALL) == most:
+            return most
+        return next(n for n, length in enumerate(found) if length != layout.SMALL)
 
     def close(self) -> None:
         """Unmap."""
