@@ -72,6 +72,8 @@ class SessionRegistry:
         self._timers: dict[Session, IDelayedCall] = {}
         self._beat: float | None = None
         """When the process last gave a sign."""
+        self.short_of_memory: Callable[[], bool] = lambda: False
+        """Whether there is no memory for further sessions."""
         self.when_empty: Callable[[], None] = lambda: None
         self.when_touched: Callable[[Session], None] = lambda session: None
         """Called for each session that a command finds, before it does anything to it."""
@@ -140,6 +142,8 @@ class SessionRegistry:
 
     def admit(self, call_id: str) -> None:
         """May one more session of that call be made? Raises TooManySessions."""
+        if self.short_of_memory():
+            raise TooManySessions("memory is short")
         if self._max_sessions and len(self._timers) >= self._max_sessions:
             raise TooManySessions(f"the limit of {self._max_sessions} sessions is reached")
         if len(self._calls.get(call_id, ())) >= self._max_media:

@@ -24,6 +24,7 @@ from rtpproxy_tw.continuity.heirlooms import KERNEL, Heirlooms
 from rtpproxy_tw.continuity.safe import Safe
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.media.carrier import choose
+from rtpproxy_tw.memory_room import MemoryRoom
 from rtpproxy_tw.media.kernel.left import Left
 from rtpproxy_tw.service import RelayService
 from rtpproxy_tw.statistics import Totals
@@ -73,6 +74,9 @@ def build(
     except BaseException:
         carrier.stopService()  # it is in the kernel already
         raise
+    memory = MemoryRoom(reactor)
+    memory.setServiceParent(relay)
+    relay.registry.short_of_memory = lambda: memory.short
     if supervisor is not None:
         Supervision(supervisor, relay.state, reactor).setServiceParent(relay)
     _announce(settings)
