@@ -160,7 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed = True
             continue
         lines.append(told.cells())
-        print("  ".join(told.cells()), f" unrecorded {told.unrecorded}", flush=True)
+        print("  ".join(told.cells()), flush=True)
+        if fault.recording:
+            print(f"... {told.unrecorded:,} packets were not recorded")
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))

@@ -43,7 +43,7 @@ def kill(relay: Doomed, where: Namespace) -> None:
 
 def kill_for_good(relay: Doomed, where: Namespace) -> None:
     """The same, and nobody keeps what it had; it is started anew."""
-    os.kill(relay.pid, signal.SIGKILL)
+    relay.end_for_good()
     relay.start_again()
 
 

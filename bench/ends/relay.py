@@ -74,6 +74,11 @@ class Doomed(Ours):
             time.sleep(0.005)
         raise self._complaint("did not come back")
 
+    def end_for_good(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
     def start_again(self) -> None:
         """A new process, as whoever looks after it would start one. Raises RelayError."""
         assert self._stack is not None
