@@ -159,7 +159,7 @@ def test_a_short_path_without_errors_is_a_black_hole(nets: Nets) -> None:
     nets.router.ip("link set wan mtu 1450")
     # Else nothing long would be said over TCP either.
     clamped = "tcp flags syn tcp option maxseg size set 1200"
-    nets.rules(f"table ip c {{ chain all {{ type filter hook forward priority 0; {clamped}; }} }}")
+    nets.rules(f"table ip c {{ chain clamp {{ type filter hook forward priority 0; {clamped}; }} }}")
     nets.rules(
         "table ip f { chain out { type filter hook output priority 0; ip protocol icmp drop; } }"
     )
