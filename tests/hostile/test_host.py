@@ -20,6 +20,7 @@ import pytest
 
 from bench import namespaces
 from bench.namespaces import Namespace
+from rtpproxy_tw.memory_room import RESERVE
 from tests.e2e import loopback
 from tests.e2e.process import wait_until
 from tests.hostile.relay import Relay
@@ -131,29 +132,28 @@ def test_c04_what_full_buffers_drop_is_counted(tmp_path: Path, root: None) -> No
         call.goes_on()
 
 
-def test_c05_without_memory_new_work_is_refused_and_calls_go_on(tmp_path: Path, root: None) -> None:
-    with Local(tmp_path, "-m", "47000", "-M", "59999") as here, here.call() as call:
+def test_c05_before_memory_is_gone_new_calls_are_refused(tmp_path: Path, root: None) -> None:
+    with Local(tmp_path, "-m", "40000", "-M", "65000") as here, here.call() as call:
         call.settle()
-        status = Path(f"/proc/{here.relay.pid}/status").read_text()
-        size = next(int(line.split()[1]) for line in status.splitlines() if "VmSize" in line)
-        limit = (size * 1024 + (6 << 20), resource.RLIM_INFINITY)
-        free = resource.prlimit(here.relay.pid, resource.RLIMIT_AS, limit)
-        count, most = 0, 5000
-        # A refusal, or a connection that is closed as there is no room to read from it.
-        with suppress(OSError):
-            count, _ = fill(here.relay, most=most)
+        pages = int(Path(f"/proc/{here.relay.pid}/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + RESERVE + (4 << 20)
+        before = resource.prlimit(
+            here.relay.pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY)
+        )
+        most = 12_000
+        count, code = fill(here.relay, most=most)
         assert count < most, "the limit was felt"
-        assert here.relay.running
+        assert code == "E72"
         call.goes_on()
-        resource.prlimit(here.relay.pid, resource.RLIMIT_AS, free)
-        assert here.relay.fresh().ask(b"V") == b"20040107"
-        # The call of the test itself goes on.
-        empty(here.relay, most)
+        assert here.relay.log().count("memory is short, ") == 1
+        resource.prlimit(here.relay.pid, resource.RLIMIT_AS, before)
+        wait_until(lambda: "there is memory again" in here.relay.log(), "it recovers")
+        empty(here.relay, count)
         assert fill(here.relay, "again", 20)[0] == 20
         empty(here.relay, 20, "again")
         call.goes_on()
-        # Each refusal was a fault that was told, a handful of times.
-        assert here.relay.log().count("Traceback") < 20
+        call.end()
+        here.is_well()
 
 
 def test_c06_a_standstill_of_our_own_ends_no_call(tmp_path: Path) -> None:
