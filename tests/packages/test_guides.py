@@ -167,10 +167,12 @@ def test_commands_go_over_tls(followed: Follow) -> None:
     assert "22443" in machine.run("ss -Htn state established")
 
 
-def test_two_relays_share_the_calls(followed: Follow) -> None:
+def test_a_second_relay_goes_on_with_the_calls_of_the_first(followed: Follow) -> None:
     machine = followed("two-relays")
-    for name in ("one", "two"):
-        assert machine.ask(f"systemctl is-active rtpproxy-tw@{name}") == "active\n"
+    assert machine.ask("systemctl is-active rtpproxy-tw@one rtpproxy-tw@two") == (
+        "inactive\nactive\n"
+    )
+    assert "1 sessions go on" in machine.run("journalctl --no-pager -u rtpproxy-tw@two")
 
 
 def test_every_guide_is_tried_or_known_not_to_be() -> None:
