@@ -12,6 +12,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from bench.calls import Route
 from bench.load import Load, build
@@ -70,6 +71,7 @@ class NetLoad(Load):
     """The load's two sockets in the namespaces of caller and callee."""
 
     def __init__(self, net: Network) -> None:
+        self._net = net
         self._program = build()
         self._sockets = [_bound(net.caller), _bound(net.callee)]
         self._softirq = softirq_threads()
@@ -88,6 +90,13 @@ class NetLoad(Load):
         """Routes without a relay between."""
         caller, callee = map(_port, self._sockets)
         return [Route(DIRECT[1], callee, DIRECT[0], caller)] * sessions
+
+    def forwarded(self, sessions: int) -> list[Route]:
+        """Routes through the relay's namespace, which forwards from now on."""
+        with self._net.relay:
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        caller, callee = self.caller, self.callee
+        return [Route(*callee, *caller)] * sessions
 
 
 def _bound(where: Namespace) -> socket.socket:

@@ -23,10 +23,18 @@ PAYLOAD = 20
 LEARNING = 2.5
 """Seconds of media before anything is measured; calls settle and go over to the kernel."""
 
+SETTLING = 2.0
+"""Seconds of media before each measurement of what settled calls cost; the others get them too."""
+
 KERNEL, ORIGINAL, RTPENGINE, DIRECT = "kernel", "rtp.io", "rtpengine", "direct"
+FORWARDING = "forwarding"
+"""Plain IP forwarding between the same two devices: about the least that a relay can cost."""
 
 COST = 0.9
 """Microseconds a relayed packet may cost the machine."""
+
+OF_FORWARDING = 0.9 / 0.69
+"""The same as a part of plain forwarding, which cost 0.69 us on the machine it was asked for on."""
 
 TENTH = 0.1
 """Of what it costs with the others."""
@@ -58,8 +66,11 @@ class Ways:
         names: Sequence[str],
         progress: Progress,
     ) -> None:
-        self.load = stack.enter_context(NetLoad(net))
+        self.load = NetLoad(net)
+        stack.enter_context(self.load)
         self.ways = [Way(DIRECT, self.load.direct(calls), {})]
+        if FORWARDING in names:
+            self.ways.append(Way(FORWARDING, self.load.forwarded(calls), {}))
         before = prepare(net.relay, cpus, niceness)
         made: dict[str, Callable[[], Relay]] = {
             KERNEL: partial(OurKernel, KERNEL, before, HOSTS[0]),
@@ -67,15 +78,17 @@ class Ways:
             RTPENGINE: partial(Rtpengine, RTPENGINE, before, HOSTS[2], net.relay),
         }
         for name in names:
+            if name not in made:
+                continue
             progress(f"{calls} calls through {name}")
             relay = stack.enter_context(made[name]())
             routes = routes_through(relay, self.load, calls)
             self.ways.append(Way(name, routes, {"relay": relay.pid}))
 
-    def run(self, way: Way, rate: float, seconds: float) -> Outcome:
-        """One measurement."""
+    def run(self, way: Way, rate: float, seconds: float, warm: float = 0.2) -> Outcome:
+        """One measurement, after ``warm`` seconds of the same."""
         return self.load.run(
-            way.routes, rate=rate, seconds=seconds, payload=PAYLOAD, watch=way.watch
+            way.routes, rate=rate, seconds=seconds, warm=warm, payload=PAYLOAD, watch=way.watch
         )
 
     def learn(self, rate: float) -> None:
@@ -83,24 +96,26 @@ class Ways:
         for way in self.ways:
             self.run(way, rate, LEARNING)
 
-    def rounds(self, repeats: int, rate: float, seconds: float) -> dict[str, list[Outcome]]:
+    def rounds(
+        self, repeats: int, rate: float, seconds: float, warm: float = 0.2
+    ) -> dict[str, list[Outcome]]:
         """Every way in turn, each as often the first as any other."""
         outcomes: dict[str, list[Outcome]] = {way.name: [] for way in self.ways}
         for repeat in range(repeats):
             turn = repeat % len(self.ways)
             for way in (*self.ways[turn:], *self.ways[:turn]):
-                outcomes[way.name].append(self.run(way, rate, seconds))
+                outcomes[way.name].append(self.run(way, rate, seconds, warm))
         return outcomes
 
 
 def cost(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Figure]:
     """What a relayed packet costs the machine, at 100 kpps and 1,000 calls."""
     with network() as net, ExitStack() as stack:
-        names = [KERNEL, *_present()]
+        names = [KERNEL, FORWARDING, *_present()]
         ways = Ways(stack, net, cpus, niceness, calls=1000, names=names, progress=progress)
         ways.learn(100_000)
         progress("cost at 100 kpps")
-        outcomes = ways.rounds(repeats, 100_000, 1.5)
+        outcomes = ways.rounds(repeats, 100_000, 1.5, SETTLING)
     zero = [each.cpu_per_packet() for each in outcomes[DIRECT]]
     costs = {
         name: [
@@ -118,13 +133,28 @@ def cost(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Fi
             COST,
         )
     ]
+    figures.append(
+        Figure(
+            "  of which the relay's process",
+            "us",
+            [each.cpu_per_packet("relay") * 1e6 for each in outcomes[KERNEL]],
+        )
+    )
+    bounds = {FORWARDING: OF_FORWARDING}
     for name in names[1:]:
         figures.append(Figure(f"  the same: {name}", "us", costs[name]))
         ratios = [
             mine / max(other, 1e-9) for mine, other in zip(costs[KERNEL], costs[name], strict=True)
         ]
         figures.append(
-            Figure(f"  kernel path : {name}", "", ratios, Bound.AT_MOST, TENTH, digits=3)
+            Figure(
+                f"  kernel path : {name}",
+                "",
+                ratios,
+                Bound.AT_MOST,
+                bounds.get(name, TENTH),
+                digits=3,
+            )
         )
     figures.append(Figure("  the direct path itself", "us", [each * 1e6 for each in zero]))
     lost = [(each.offered - each.received) for each in outcomes[KERNEL]]
