@@ -105,7 +105,7 @@ class Inheritance:
             parts = record.setdefault("parts", {})
             if type(parts) is dict:
                 parts["written"] = at
-            taker.sessions([records.to_line(record)], descriptors)
+            taker.session(record, descriptors)
         taker.link()
 
     def close(self) -> None:

@@ -105,6 +105,13 @@ class Taker:
             except Damaged as damage:
                 self._refuse(f"a session: {damage}")
 
+    def session(self, record: Any, descriptors: list[int]) -> None:
+        """One session, whose record is read already. Raises Damaged."""
+        try:
+            self._session(record, descriptors)
+        except Damaged as damage:
+            self._refuse(f"a session: {damage}")
+
     def _session(self, record: Any, descriptors: list[int]) -> None:
         count = record.get("descriptors", 0) if type(record) is dict else None
         if type(count) is not int or not 0 <= count <= len(descriptors):

@@ -58,6 +58,8 @@ class Keeper:
         self._pid = pid
         self._start = start
         self._now = now
+        self.replaced = False
+        """Whether the relay is, by now, another program than we were started with."""
         self._ready = False
         self._stopping = False
         self._crashes: deque[float] = deque()
@@ -102,6 +104,7 @@ class Keeper:
         self._stopping |= words.get("STOPPING") == "1"
         pid = words.get("MAINPID", "")
         if pid.isdecimal() and 1 < int(pid) < 1 << 31:
+            self.replaced |= int(pid) != self._pid
             self._pid = int(pid)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -158,10 +161,22 @@ def available() -> bool:
     return True
 
 
-def under_keeper(forget: Callable[[], None], *, chdir: bool, redirect: bool) -> None:
-    """Go on in a child, whose parent from now on keeps it. Returns in the child only.
+class _Reborn(Exception):
+    """In the child: it is the next relay, and has these descriptors."""
 
-    ``forget`` lets go of what is the child's alone; to be called before there are threads.
+    def __init__(self, named: list[tuple[str, int]]) -> None:
+        super().__init__()
+        self.named = named
+
+
+def under_keeper(
+    forget: Callable[[], None], *, chdir: bool, redirect: bool
+) -> list[tuple[str, int]]:
+    """Go on in a child, whose parent from now on keeps it. Returns in such children only.
+
+    The result is what was kept for the one before, with names. A child after a crash is a copy of
+    the keeper, which has all modules already, so that it need not find and read them first.
+    ``forget`` lets go of what is the first child's alone; to be called before there are threads.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
@@ -169,24 +184,41 @@ def under_keeper(forget: Callable[[], None], *, chdir: bool, redirect: bool) -> 
         ours.close()
         os.environ[KEEPER] = str(theirs.detach())
         _fix_listen_pid()
-        return
+        return []
+
+    def start(kept: Mapping[str, list[int]]) -> int:
+        if keeper.replaced:
+            return _exec(kept, theirs)
+        child = os.fork()
+        if not child:
+            raise _Reborn([(name, fd) for name, each in kept.items() for fd in each])
+        return child
+
+    keeper = Keeper(ours, pid, start, time.monotonic)
+    ending = (signal.SIGTERM, signal.SIGINT)
+    others = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
     status = 1
     try:
         forget()
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        keeper = Keeper(ours, pid, lambda kept: _exec(kept, theirs), time.monotonic)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ending:
             signal.signal(number, keeper.asked_to_end)
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        for number in others:
             signal.signal(number, keeper.forward)
         if chdir:
             os.chdir("/")
         leave_terminal(redirect=redirect)
         status = keeper.run()
+    except _Reborn as reborn:
+        for number in (*ending, *others):
+            signal.signal(number, signal.SIG_DFL)
+        ours.close()
+        os.environ[KEEPER] = str(theirs.detach())
+        os.chdir(FOLDER if os.path.isdir(FOLDER) else "/")
+        return reborn.named
     except Exception as error:
         _log(f"cannot go on: {error!r}")
-    finally:
-        os._exit(status)
+    os._exit(status)
 
 
 def _fix_listen_pid() -> None:

@@ -288,25 +288,34 @@ def launch(configured: Configured, build: Build | None = None) -> int:
     kept = KEEPER in os.environ
     background = successor is None and not settings.foreground and not kept
     starter: Starter = successor or (daemonize() if background else Terminal())
+    named = passed(os.environ, os.getpid())
     if settings.keeper and successor is None and not kept:
-        _have_a_keeper(settings, starter, background)
+        named += _have_a_keeper(settings, starter, background)
     try:
         start_logging(settings)
         apply_limits(settings)
         confine(core_dumps=settings.core_dumps)
         for note in notes:
             Process._log.warn("{note}", note=note)
-        return run(settings, starter, build, successor)
+        return run(settings, starter, build, successor, named)
     except ConfigError as error:
         starter.failed(str(error))
         return 1
 
 
-def _have_a_keeper(settings: Settings, starter: Starter, background: bool) -> None:
-    """Go on as a child of a process that starts us again after a crash, unless systemd does."""
+def _have_a_keeper(
+    settings: Settings, starter: Starter, background: bool
+) -> list[tuple[str, int]]:
+    """Go on as a child of a process that starts us again after a crash, unless systemd does.
+
+    What that one has kept for us, with names.
+    """
     if "NOTIFY_SOCKET" in os.environ or not keeper.available():
-        return
-    keeper.under_keeper(
+        return []
+    # Whoever comes after a crash is a copy of the keeper and has it then.
+    from rtpproxy_tw import tap  # noqa: F401
+
+    return keeper.under_keeper(
         starter.forget if isinstance(starter, Parent) else lambda: None,
         chdir=background and settings.chdir,
         redirect=background and settings.redirect,
@@ -318,13 +327,17 @@ def run(
     starter: Starter,
     build: Build | None = None,
     successor: Successor | None = None,
+    named: Sequence[tuple[str, int]] = (),
 ) -> int:
-    """Run the reactor with a relay in it. Raises ConfigError where that cannot be built."""
+    """Run the reactor with a relay in it. Raises ConfigError where that cannot be built.
+
+    ``named`` are the descriptors that outlived a process before us.
+    """
     # Only here, and after the fork: importing it opens descriptors.
     from twisted.internet import reactor
 
     supervisor = supervisor_of(os.environ, os.getpid())
-    inheritance = Inheritance(passed(os.environ, os.getpid()))
+    inheritance = Inheritance(named)
     if build is None:
         from rtpproxy_tw import tap
 
