@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(words)
     plan = _plan(asked)
     progress = Progress(quiet=asked.quiet)
-    cpus = share_out(usable_cpus())
+    cpus = share_out(usable_cpus(), asked.cores)
     relays, absent = _contestants(asked, cpus)
     if not relays:
         print("\n".join(absent), file=sys.stderr)
@@ -113,6 +113,7 @@ def _plan(asked: argparse.Namespace) -> Plan:
         "trial": asked.trial,
         "precision": asked.precision,
         "sessions": asked.sessions,
+        "payload": asked.payload,
         "calls": asked.calls,
         "grown": asked.sessions,
     }
@@ -167,6 +168,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--precision", type=float, metavar="FACTOR", help="of the search, as 1.05")
     parser.add_argument("--sessions", type=int, metavar="N", help="relayed, and in memory")
+    parser.add_argument("--payload", type=int, metavar="OCTETS", help="of each packet; G.729: 20")
+    parser.add_argument(
+        "--cores", type=int, default=1, metavar="N", help="CPUs of the contestant (1)"
+    )
     parser.add_argument("--calls", type=int, metavar="N", help="set up in each repeat")
     parser.add_argument(
         "--nice", type=int, default=NICENESS, metavar="N", help=f"priority of it all ({NICENESS})"

@@ -122,15 +122,18 @@ class Load:
         seconds: float,
         warm: float = 0.2,
         payload: int = 160,
-        watch: Mapping[str, int] | None = None,
+        watch: Mapping[str, int | Sequence[int]] | None = None,
     ) -> Outcome:
         """Offer ``rate`` packets a second (0: as many as can be sent) for ``seconds``.
 
-        ``warm`` seconds of the same go before. ``watch`` names processes whose run time is told.
+        ``warm`` seconds of the same go before. ``watch`` names processes whose run time is told,
+        or several whose run times are added up.
         Raises LoadError.
         """
         caller, callee = (each.fileno() for each in self._sockets)
-        watched = [("softirq", pid) for pid in self._softirq] + list((watch or {}).items())
+        watched = [("softirq", pid) for pid in self._softirq]
+        for label, pids in (watch or {}).items():
+            watched += [(label, pid) for pid in ([pids] if isinstance(pids, int) else pids)]
         command = [
             str(self._program),
             *(f"--caller={caller}", f"--callee={callee}", f"--payload={payload}"),

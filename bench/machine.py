@@ -42,12 +42,14 @@ def usable_cpus() -> set[int]:
     return os.sched_getaffinity(0)
 
 
-def share_out(usable: set[int]) -> Cpus:
-    """The last CPU to the contestant, the others to the load."""
-    if len(usable) < 2:
-        return Cpus(frozenset(usable), frozenset(usable))
-    last = max(usable)
-    return Cpus(frozenset(usable - {last}), frozenset({last}))
+def share_out(usable: set[int], cores: int = 1) -> Cpus:
+    """The last CPUs to the contestant, so many of them; the others to the load.
+
+    Where none would be left for the load, both have all.
+    """
+    last = frozenset(sorted(usable)[-cores:])
+    rest = frozenset(usable) - last
+    return Cpus(rest, last) if rest else Cpus(frozenset(usable), frozenset(usable))
 
 
 @contextmanager

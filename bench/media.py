@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from bench.calls import Call, Route, set_up
-from bench.cpu import ran
+from bench.cpu import family, ran
 from bench.load import LATE, Load, Outcome
 from bench.plan import Plan, Progress
 from bench.relays import Relay
@@ -57,7 +57,7 @@ class Way:
 
     def rest(self) -> None:
         """Wait until its process has nothing left to do, at most a few seconds."""
-        for pid in self.watch.values():
+        for pid in (each for watched in self.watch.values() for each in family(watched)):
             for _ in range(100):
                 before = ran(pid)
                 time.sleep(0.05)
@@ -172,7 +172,7 @@ class MediaBench:
             seconds=seconds,
             warm=warm,
             payload=self._plan.payload,
-            watch=way.watch,
+            watch={label: family(pid) for label, pid in way.watch.items()},
         )
         self.section.runs.append({"way": way.name, "rate": rate} | asdict(outcome))
         return outcome

@@ -144,6 +144,13 @@ class Ours(Relay):
         raise self._complaint("did not start")
 
 
+class Processes(Ours):
+    """This relay, settled streams being relayed by two processes beside it."""
+
+    host = "127.0.0.19"
+    options = ("--fast-path=none", "--media-processes=2")
+
+
 class Kernel(Ours):
     """This relay, settled streams being relayed in the kernel."""
 
@@ -212,6 +219,7 @@ class Engine(Relay):
 CONTESTANTS: dict[str, type[Relay]] = {
     "relay": Ours,
     "plain": Plain,
+    "processes": Processes,
     "kernel": Kernel,
     "engine": Engine,
 }

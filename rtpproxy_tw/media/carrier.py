@@ -105,6 +105,7 @@ def choose(
             arrival=arrival,
             carrier="a media process",
             copying=False,
+            freshen=path.freshen,
         )
         return Carrier(offloader, arrival, path)
 

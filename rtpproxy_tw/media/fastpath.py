@@ -113,7 +113,8 @@ class Offloader:
     """Gives settled streams to ``path``. ``now`` is monotonic seconds, ``tos`` the default mark.
 
     ``arrival`` is told when the packets came that taps hear; ``carrier`` is what timelines call the
-    path. One that makes no copies (``copying``) gets RTP that nobody else listens to.
+    path. One that makes no copies (``copying``) gets RTP that nobody else listens to. ``freshen``
+    is called before a flow is looked at for somebody who asked.
     """
 
     _log = Logger()
@@ -129,10 +130,12 @@ class Offloader:
         arrival: Arrival | None = None,
         carrier: str = "the kernel",
         copying: bool = True,
+        freshen: Callable[[FlowId], None] = lambda flow: None,
     ) -> None:
         self._path = path
         self._carrier = carrier
         self._copying = copying
+        self._freshen = freshen
         self._now = now
         self._totals = totals
         self._tos = tos
@@ -193,7 +196,11 @@ class Offloader:
         for leg in session.legs:
             for stream in leg.streams:
                 carried = self._by_stream.get(stream)
-                if carried is not None and self._moved(carried):
+                if carried is None:
+                    continue
+                self._freshen(carried.flow)
+                # What is asked may turn out to be dead, and what it had to be ours again.
+                if self._moved(carried):
                     self._add(carried, self._path.sample(carried.flow))
 
     def disturb(self, session: Session) -> None:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.media.kernel.path import Flow, FlowId, RtpState
-from rtpproxy_tw.media.processes import layout
 from rtpproxy_tw.media.processes.path import ProcessPath
 from tests.kernel.network import Pump
 
@@ -98,16 +97,6 @@ class Host:
         id = self.path.add(flow, rtp)
         assert id is not None, dict(self.path.refusals)
         return id
-
-    def published(self, id: FlowId) -> bool:
-        """Whether its process has told all that it knows of a flow."""
-        carried = self.path._flows[id]
-        child, base = carried.child, carried.slot * layout.WORDS
-        start = carried.slot * layout.SLOT_SIZE + layout.PUBLISHED_AT
-        packets = child.words[base + layout.PACKETS]
-        told = layout.unpack_published(child.octets[start : start + 400])
-        steady = bool(child.words[base + layout.STEADY])
-        return steady or told.packets == packets or not carried.flow.rtp
 
     def close(self) -> None:
         """The test is over."""

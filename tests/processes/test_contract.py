@@ -34,6 +34,8 @@ class ProcessRig(Rig):
         fate: list[Fate] = []
 
         def known() -> bool:
+            if carried is not None:
+                host.path.ask(carried)
             if received(other) is not None:
                 fate.append(Fate.RELAYED)
             elif port.read() is not None or len(port.heard) > heard:
@@ -45,7 +47,7 @@ class ProcessRig(Rig):
         host.party(source).sendto(datagram, local)
         host.until(known)
         if carried is not None:
-            host.until(lambda: host.published(carried))
+            host.path.ask(carried)
         return fate[0]
 
     def lose_route(self) -> None:

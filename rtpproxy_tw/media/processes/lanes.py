@@ -1,8 +1,8 @@
 """What a media process does with packets: the loop, without Twisted, of one who only relays.
 
 A *lane* is a flow at work. The ordinary packet is known beforehand (``media/shortcut.py``), so that
-it is compared, noted, counted in the shared memory and sent on; statistics are worked out for many
-at once. Whoever is not the believed source is not relayed but told to the relay, up to a budget.
+it is compared, noted and sent on; counters and statistics are worked out for many at once. Whoever
+is not the believed source is not relayed but told to the relay, up to a budget.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ FIXED = WHOLE[:HEADER]
 USUAL = 1600
 BEGINNINGS = [WHOLE[:size] for size in range(USUAL)]
 """Of datagrams so long and shorter, made once for all."""
+
+
+_write = layout.TRAFFIC.pack_into
 
 
 class Port:
@@ -87,8 +90,7 @@ class Port:
 class Lane(Prediction):
     """One flow at work.
 
-    ``words`` and ``times`` are the shared memory as numbers and as seconds; ``source`` is None
-    where the kernel lets nobody else in.
+    ``source`` is None where the kernel lets nobody else in.
     """
 
     __slots__ = (
@@ -97,13 +99,16 @@ class Lane(Prediction):
         "base",
         "begun",
         "dirty",
+        "extra",
         "failed",
         "foreign",
         "gap",
         "id",
         "last",
         "may_connect",
+        "octets",
         "out",
+        "packets",
         "port",
         "publish_at",
         "receive",
@@ -112,6 +117,7 @@ class Lane(Prediction):
         "source",
         "spent",
         "start",
+        "steady",
         "to",
     )
 
@@ -128,6 +134,11 @@ class Lane(Prediction):
         self.receive: Callable[..., Any] = port.socket.recvfrom_into
         self.may_connect = bool(told.flags & layout.CONNECT_FLAG)
         self.arrivals: list[float] = []
+        self.packets = self.octets = self.extra = 0
+        """Relayed, without what is in ``arrivals``; and by how much that is longer than ``size``
+        each."""
+        self.steady = False
+        """Whether the memory says that all packets follow each other."""
         self.dirty = False
         """Whether what is published is about to be published again."""
         self.last = self.gap = 0.0
@@ -144,6 +155,9 @@ class Lane(Prediction):
         arrivals = self.arrivals
         if not arrivals:
             return
+        self.packets += len(arrivals)
+        self.octets += len(arrivals) * self.size + self.extra
+        self.extra = 0
         before, longest = self.last or arrivals[0], self.gap
         for now in arrivals:
             if now - before > longest:
@@ -161,6 +175,8 @@ class Lane(Prediction):
         if self.last and now - self.last > self.gap:
             self.gap = now - self.last
         self.last = now
+        self.packets += 1
+        self.octets += size
         analyzer = self.analyzer
         if analyzer is None:
             return
@@ -170,6 +186,17 @@ class Lane(Prediction):
         if not analyzer.follows(BUFFER, now):
             analyzer.heard(bytes(WHOLE[:size]), now)
         self.expect(int.from_bytes(FIXED, "big"), size, analyzer)
+
+    def not_sent(self, size: int) -> None:
+        """What is counted as relayed, by then or later, was not."""
+        self.packets -= 1
+        self.octets -= size
+        self.failed += 1
+
+    @property
+    def latest(self) -> float:
+        """When the last packet came, 0 before any."""
+        return self.arrivals[-1] if self.arrivals else self.last
 
     def admits(self, now: float) -> bool:
         """Whether the relay is to hear of one more stranger; counts."""
@@ -192,9 +219,9 @@ class Lane(Prediction):
         """Compare sources here."""
         self.source, self.receive = self.begun, self.port.socket.recvfrom_into
 
-    def watch(self, now: float, last: float) -> None:
-        """``last`` is when the last packet came: connect while they come, and not when silent."""
-        port = self.port
+    def watch(self, now: float) -> None:
+        """Be connected while packets come, and not when there is silence."""
+        port, last = self.port, self.latest
         if port.connected:
             if now - last >= SILENCE:
                 port.loosen()
@@ -225,13 +252,29 @@ class Memory:
         self.words = self.octets.cast("Q")
         self.times = self.octets.cast("d")
 
+    def count(self, lane: Lane) -> None:
+        """Write down what ``lane`` has relayed; cheap."""
+        count = len(lane.arrivals)
+        _write(
+            self.octets,
+            lane.base * 8,
+            lane.packets + count,
+            lane.octets + count * lane.size + lane.extra,
+            lane.latest,
+        )
+
+    def disturb(self, lane: Lane) -> None:
+        """Write down that not all packets of ``lane`` follow each other."""
+        lane.steady = False
+        self.words[lane.base + layout.STEADY] = 0
+
     def publish(self, lane: Lane) -> None:
         """Write down all that is known of ``lane``."""
         lane.fold()
         words, base = self.words, lane.base
         told = layout.pack_published(
             Published(
-                words[base + layout.PACKETS],
+                lane.packets,
                 lane.gap,
                 lane.foreign,
                 lane.refused,
@@ -242,7 +285,8 @@ class Memory:
         words[base + layout.VERSION] += 1
         words[base + layout.STEADY] = 0
         self.octets[lane.start : lane.start + len(told)] = told
-        steady = lane.analyzer is not None and lane.expected != NOTHING
-        words[base + layout.STEADY] = lane.stamp_step + 1 if steady else 0
+        self.count(lane)
+        lane.steady = lane.analyzer is not None and lane.expected != NOTHING
+        words[base + layout.STEADY] = lane.stamp_step + 1 if lane.steady else 0
         words[base + layout.VERSION] += 1
         lane.dirty = False

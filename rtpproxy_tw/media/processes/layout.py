@@ -5,7 +5,7 @@ which the process that carries it writes and the relay reads at any time:
 
 =========  =====================================================================================
 PACKETS    relayed so far, and next their octets, and when the last one came (seconds, a double);
-           kept with every packet
+           written a few times a second, and when the relay asks
 STEADY     0, or one more than the time stamps grow by: all packets since what is published below
            followed each other one by one
 VERSION    odd while what follows is being written
@@ -15,6 +15,7 @@ published  how many packets had been relayed then, the other counters, the RTP s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import Struct
 from typing import NamedTuple
 
@@ -25,14 +26,16 @@ SLOT_SIZE = 512
 WORDS = SLOT_SIZE // 8
 PACKETS, OCTETS, LAST, STEADY, VERSION = range(5)
 PUBLISHED_AT = 64
+TRAFFIC = Struct("QQd")
+"""The first three words, written and read in one go."""
 
 TAIL_SIZE = 64
 """Behind the slots; its last word is when the process last looked after its flows (seconds)."""
 
-READY, ADD, DROP, DONE, STRANGER, GIVEN_UP = range(1, 7)
-"""Kinds of messages. READY: a process begins. ADD: carry a flow. DROP: carry some no more, to be
-answered by DONE. STRANGER: a datagram of another source than the believed one. GIVEN_UP: a flow
-that cannot be carried."""
+READY, ADD, DROP, TELL, DONE, STRANGER, GIVEN_UP = range(1, 8)
+"""Kinds of messages. READY: a process begins. ADD: carry a flow. DROP: carry some no more; TELL:
+write down what is known of some; both to be answered by DONE. STRANGER: a datagram of another
+source than the believed one. GIVEN_UP: a flow that cannot be carried."""
 
 LONGEST = 66_000
 """Octets of a message: the longest datagram and what is said about it."""
@@ -146,13 +149,14 @@ def unpack_add(message: bytes) -> Lane:
     return Lane(id, slot, port, out, flags, (source, source_port), (to, to_port), rtp)
 
 
-def pack_drop(ids: list[int]) -> bytes:
-    """The message that ends flows."""
-    return Struct(f"<B{len(ids)}Q").pack(DROP, *ids)
+def pack_ids(kind: int, ids: Iterable[int]) -> bytes:
+    """DROP or TELL of these flows."""
+    each = tuple(ids)
+    return Struct(f"<B{len(each)}Q").pack(kind, *each)
 
 
-def unpack_drop(message: bytes) -> tuple[int, ...]:
-    """What :func:`pack_drop` made."""
+def unpack_ids(message: bytes) -> tuple[int, ...]:
+    """What :func:`pack_ids` made."""
     return Struct(f"<{len(message) // 8}Q").unpack_from(message, 1)
 
 

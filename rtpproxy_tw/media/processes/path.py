@@ -40,6 +40,12 @@ NANO = 1_000_000_000
 CHECK_EVERY = 1.0
 """Seconds between two looks whether processes still do something."""
 
+ASK_EVERY = 0.02
+"""Seconds between two questions that wait for an answer."""
+
+FRESH = 0.001
+"""Seconds within which nothing is asked twice."""
+
 READ_TRIES = 16
 """How often a slot that is being written is read again."""
 
@@ -71,6 +77,8 @@ class _Carried:
     child: Child
     slot: int
     final: Sample | None = None
+    fresh_at: float = float("-inf")
+    """When its process was last asked about it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -132,6 +140,7 @@ class ProcessPath:
         self._names = itertools.count(1)
         self._refusals: Counter[str] = Counter()
         self._withdrawn: OnWithdrawn = lambda id: None
+        self._asked_at = float("-inf")
         self._stopped = False
         self._checks = Repeated(reactor, CHECK_EVERY, self._check)
 
@@ -266,13 +275,8 @@ class ProcessPath:
         opposite = self._locals.get(carried.flow.out)
         if opposite is not None and self._flows[opposite].child is carried.child:
             together[opposite] = self._flows[opposite]
-        said = carried.child.settle(layout.pack_drop(list(together)))
-        strays = _Strays()
-        for message in said:
-            if message[0] == layout.STRANGER:
-                self._note_stray(strays, message)
-            else:
-                self._reactor.callLater(0, self._heard, carried.child, message)
+        said = carried.child.settle(layout.pack_ids(layout.DROP, together))
+        strays = self._sorted(carried.child, said)
         for each in together.values():
             if each.final is None:  # else the process was lost meanwhile
                 self._finish(each)
@@ -284,6 +288,16 @@ class ProcessPath:
         else:
             for port in strays.ports:
                 port.resume()
+
+    def _sorted(self, child: Child, said: list[bytes]) -> _Strays:
+        """What strangers sent while we waited; the rest is heard later."""
+        strays = _Strays()
+        for message in said:
+            if message[0] == layout.STRANGER:
+                self._note_stray(strays, message)
+            else:
+                self._reactor.callLater(0, self._heard, child, message)
+        return strays
 
     def _finish(self, carried: _Carried) -> None:
         """Its process does nothing for it any more."""
@@ -309,8 +323,35 @@ class ProcessPath:
 
     # --- what is told of flows
 
+    def freshen(self, id: FlowId) -> None:
+        """What is told next of ``id`` is to be true at this moment, unless too much was asked for.
+
+        Else it is that of a quarter of a second ago at most, jitter that of a second. To ask for
+        each of many calls would keep both sides waiting for each other.
+        """
+        carried = self._flows[id]
+        now = self._reactor.seconds()
+        if now - carried.fresh_at < FRESH or now - self._asked_at < ASK_EVERY:
+            return
+        self._asked_at = now
+        self.ask(id)
+
+    def ask(self, id: FlowId) -> None:
+        """Have the process write down what it knows of ``id``, and of the opposite direction."""
+        carried = self._flows[id]
+        if carried.final is not None:
+            return
+        opposite = self._locals.get(carried.flow.out)
+        ids = {id} if opposite is None else {id, opposite}
+        said = carried.child.settle(layout.pack_ids(layout.TELL, ids))
+        strays = self._sorted(carried.child, said)
+        if strays.told:
+            self._reactor.callLater(0, self._hear, strays)
+        for each in ids:
+            self._flows[each].fresh_at = self._reactor.seconds()
+
     def sample(self, id: FlowId) -> Sample:
-        """See KernelPath. Jitter is that of a second ago at most."""
+        """See KernelPath."""
         carried = self._flows[id]
         return carried.final or self._read(carried)
 
@@ -320,8 +361,7 @@ class ProcessPath:
         words = child.words
         for _ in range(READ_TRIES):
             version, steady = words[base + layout.VERSION], words[base + layout.STEADY]
-            packets, octets = words[base + layout.PACKETS], words[base + layout.OCTETS]
-            last = child.times[base + layout.LAST]
+            packets, octets, last = layout.TRAFFIC.unpack_from(child.octets, base * 8)
             content = bytes(child.octets[start : start + layout.SLOT_SIZE - layout.PUBLISHED_AT])
             if (
                 not version & 1
@@ -367,9 +407,10 @@ class ProcessPath:
         final = carried.final
         if final is not None:
             return Traffic(final.packets, final.octets, final.last_ns)
-        words, base = carried.child.words, carried.slot * layout.WORDS
-        last = carried.child.times[base + layout.LAST]
-        return Traffic(words[base + layout.PACKETS], words[base + layout.OCTETS], int(last * NANO))
+        packets, octets, last = layout.TRAFFIC.unpack_from(
+            carried.child.octets, carried.slot * layout.SLOT_SIZE
+        )
+        return Traffic(packets, octets, int(last * NANO))
 
     @property
     def refusals(self) -> Mapping[str, int]:

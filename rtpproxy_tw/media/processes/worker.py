@@ -34,7 +34,7 @@ from rtpproxy_tw.media.processes.lanes import (
 )
 from rtpproxy_tw.media.shortcut import HEADER
 
-BATCH = 32
+BATCH = 64
 """Packets before the relay is heard again, which may be waiting: some tenths of a millisecond."""
 
 TURN = 0.005
@@ -64,7 +64,7 @@ class Worker:
         self._now = now
         self._epoll = select.epoll()
         self._epoll.register(control.fileno(), select.EPOLLIN)
-        self._lanes: list[Lane | None] = []
+        self._lanes: list[Lane | None] = [None] * (control.fileno() + 1)
         """By descriptor."""
         self._by_id: dict[int, Lane] = {}
         self._ports: dict[int, Port] = {}
@@ -99,10 +99,10 @@ class Worker:
         Long, and without calls where there is a choice: here the process spends its time.
         """
         lanes, buffer, fixed, beginnings = self._lanes, BUFFER, FIXED, BEGINNINGS
-        words, times, number = self._memory.words, self._memory.times, int.from_bytes
+        number = int.from_bytes
         for fd, _ in events:
-            lane = lanes[fd] if fd < len(lanes) else None
-            if lane is None:
+            lane = lanes[fd]
+            if lane is None:  # else it was dropped a moment ago
                 if fd == self._control.fileno():
                     self._listen()
                 continue
@@ -118,16 +118,13 @@ class Worker:
                             continue
                 except OSError:
                     continue  # an ICMP error, or nothing there after all
-                header = number(fixed, "big")
-                base = lane.base
-                if header == lane.expected and size >= HEADER:
-                    lane.expected = header + lane.step
+                if number(fixed, "big") == lane.expected and size >= HEADER:
+                    lane.expected += lane.step
                     lane.arrivals.append(now)
+                    if size != lane.size:
+                        lane.extra += size - lane.size
                 else:
                     self._unusual(lane, size, now)
-                words[base] += 1
-                words[base + 1] += size
-                times[base + 2] = now
                 datagram = beginnings[size] if size < USUAL else WHOLE[:size]
                 out = lane.out
                 try:
@@ -143,11 +140,10 @@ class Worker:
                 self._failed()
 
     def _unusual(self, lane: Lane, size: int, now: float) -> None:
-        self._memory.words[lane.base + layout.STEADY] = 0
+        if lane.steady:
+            self._memory.disturb(lane)
         lane.count(size, now)
-        if not lane.dirty and lane.analyzer is not None:
-            lane.dirty = True
-            self._dirty.append(lane)
+        self._mark(lane)
 
     def _send_again(self, lane: Lane, datagram: memoryview, error: OSError) -> None:
         """What became of an earlier packet (ICMP) is told in place of sending this one."""
@@ -158,10 +154,9 @@ class Worker:
                 pass
             else:
                 return
-        words, base = self._memory.words, lane.base
-        words[base + layout.PACKETS] -= 1
-        words[base + layout.OCTETS] -= len(datagram)
-        lane.failed += 1
+        if lane.steady:
+            self._memory.disturb(lane)
+        lane.not_sent(len(datagram))
         self._mark(lane)
 
     def _mark(self, lane: Lane) -> None:
@@ -172,6 +167,7 @@ class Worker:
 
     def _hear_stranger(self, lane: Lane, size: int, sender: tuple[str, int], now: float) -> None:
         if lane.admits(now):
+            self._memory.count(lane)  # how long the party has been silent will be asked
             told = layout.pack_stranger(lane.id, sender[:2], WHOLE[:size])
             try:
                 self._control.send(told)
@@ -208,13 +204,15 @@ class Worker:
         del self._to_watch[: self._share]
 
     def _watch(self, lane: Lane, now: float) -> None:
-        if lane.arrivals and now >= lane.publish_at:
-            lane.publish_at = now + PUBLISH_EVERY
-            self._memory.publish(lane)
-        relying = lane.source is None
-        if lane.port.connected and not relying:
+        if lane.arrivals:
+            if now >= lane.publish_at:
+                lane.publish_at = now + PUBLISH_EVERY
+                self._memory.publish(lane)
+            else:
+                self._memory.count(lane)
+        if lane.port.connected and lane.source is not None:
             self._drain(lane, now)
-        lane.watch(now, self._memory.times[lane.base + layout.LAST])
+        lane.watch(now)
 
     def _drain(self, lane: Lane, now: float) -> None:
         """What others sent before the port was connected may still be in its queue."""
@@ -247,8 +245,14 @@ class Worker:
             if message[0] == layout.ADD:
                 self._add(layout.unpack_add(message), descriptors)
             elif message[0] == layout.DROP:
-                for id in layout.unpack_drop(message):
+                for id in layout.unpack_ids(message):
                     self._drop(id)
+                self._say(layout.pack_word(layout.DONE))
+            elif message[0] == layout.TELL:
+                for id in layout.unpack_ids(message):
+                    lane = self._by_id.get(id)
+                    if lane is not None:
+                        self._memory.publish(lane)
                 self._say(layout.pack_word(layout.DONE))
 
     def _say(self, message: bytes) -> None:
