@@ -13,7 +13,10 @@ from tests.hostile.world import Watch, World
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow rows are left out unless they are wanted."""
+    """All open sockets; slow ones are left out unless they are wanted."""
+    for item in items:
+        if item.get_closest_marker("hostile"):
+            item.add_marker(pytest.mark.network)
     if os.environ.get(ALL):
         return
     for item in items:

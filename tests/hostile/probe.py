@@ -25,7 +25,7 @@ def answer(listener: socket.socket) -> None:
         with client:
             from twisted.internet import reactor
 
-            client.sendall(b"%d" % len(reactor.getDelayedCalls()))  # type: ignore[attr-defined]
+            client.sendall(b"%d" % len(reactor.getDelayedCalls()))
 
 
 if __name__ == "__main__":

@@ -433,7 +433,7 @@ def test_a21_jumps_and_wraps_do_not_poison_figures(world: World) -> None:
         sane(view)
         for leg in view["legs"]:
             for score in [v for k, v in flat(leg) if k == "mos" and v is not None]:
-                assert 1 <= float(score) <= 5
+                assert 1 <= float(str(score)) <= 5
 
 
 def flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:

@@ -96,7 +96,8 @@ class Party:
 
     def hear(self, quiet: float = 0.15, control: bool = False) -> list[bytes]:
         """Everything, until nothing has come for ``quiet`` seconds."""
-        sock, heard = (self.control if control else self.socket), []
+        sock = self.control if control else self.socket
+        heard: list[bytes] = []
         sock.settimeout(quiet)
         while True:
             try:
@@ -108,7 +109,8 @@ class Party:
 
     def listen(self, count: int, patience: float = 5.0, control: bool = False) -> list[bytes]:
         """So many datagrams, fewer where they do not come."""
-        sock, heard = (self.control if control else self.socket), []
+        sock = self.control if control else self.socket
+        heard: list[bytes] = []
         sock.settimeout(patience)
         while len(heard) < count:
             try:
