@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doctor.world import INSIDE, NAT, OUTSIDE, PUBLIC, Nets, networks
+from tests.doctor.world import INSIDE, INSIDE6, NAT, OUTSIDE, PUBLIC, Nets, networks
 
 MISSING = [name for name in ("ip", "nft", "sysctl") if shutil.which(name) is None]
 
@@ -39,6 +39,20 @@ def test_a_network_without_a_fault_is_well(nets: Nets) -> None:
     assert (seen["longest_out"], seen["longest_in"], seen["icmp"]) == (1500, 1500, True)
     assert (seen["device_out"], seen["device_in"]) == ("lan", "lan")
     assert 'listen = ["10.9.0.2"]' in answer.lines["rtpproxy-tw: rtpproxy.toml"]
+
+
+def test_ipv6_is_examined_as_well(nets: Nets) -> None:
+    """With its own firewall rules, and its longer headers."""
+    nets.rules(
+        "table ip6 f { chain in { type filter hook forward priority 0;"
+        ' iifname "wan" udp dport 40010-40019 drop; } }'
+    )
+    answer = nets.doctor("-6", INSIDE6)
+    assert answer.seen["outside"] == INSIDE6
+    assert answer.seen["closed"] == [[40010, 40019]]
+    assert (answer.seen["longest_out"], answer.seen["longest_in"]) == (1500, 1500)
+    assert answer.seen["icmp"] is True
+    assert (answer.seen["device_out"], answer.seen["device_in"]) == ("lan", "lan")
 
 
 def test_a_nat_is_found_and_its_address_can_be_pasted(nets: Nets) -> None:
@@ -159,7 +173,9 @@ def test_a_short_path_without_errors_is_a_black_hole(nets: Nets) -> None:
     nets.router.ip("link set wan mtu 1450")
     # Else nothing long would be said over TCP either.
     clamped = "tcp flags syn tcp option maxseg size set 1200"
-    nets.rules(f"table ip c {{ chain clamp {{ type filter hook forward priority 0; {clamped}; }} }}")
+    nets.rules(
+        f"table ip c {{ chain clamp {{ type filter hook forward priority 0; {clamped}; }} }}"
+    )
     nets.rules(
         "table ip f { chain out { type filter hook output priority 0; ip protocol icmp drop; } }"
     )

@@ -1,6 +1,7 @@
 """Three namespaces: a relay's host, a router with a firewall and a NAT, and another relay outside.
 
-``inside`` has 10.9.0.2, the router 10.9.0.1 and 203.0.113.1, the outside 203.0.113.9.
+``inside`` has 10.9.0.2, the router 10.9.0.1 and 203.0.113.1, the outside 203.0.113.9; with IPv6
+fd09::2, fd09::1 and fd03::1, fd03::9.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from tests.e2e.process import Process, wait_until
 from tests.kernel.network import Namespace
 
 INSIDE, PUBLIC, OUTSIDE = "10.9.0.2", "203.0.113.1", "203.0.113.9"
+
+INSIDE6, OUTSIDE6 = "fd09::2", "fd03::9"
 
 PORTS = (40000, 40199)
 
@@ -48,20 +51,27 @@ class Nets:
             f"addr add {INSIDE}/24 dev lan",
             "link set lan up",
             "route add default via 10.9.0.1",
+            f"addr add {INSIDE6}/64 dev lan nodad",
+            "route add default via fd09::1",
         )
         self.router.ip(
             f"link set rout netns {self.outside.name}",
             "addr add 10.9.0.1/24 dev rin",
+            "addr add fd09::1/64 dev rin nodad",
+            "addr add fd03::1/64 dev wan nodad",
             f"addr add {PUBLIC}/24 dev wan",
             "link set rin up",
             "link set wan up",
         )
         self.outside.ip(
             f"addr add {OUTSIDE}/24 dev rout",
+            f"addr add {OUTSIDE6}/64 dev rout nodad",
             "link set rout up",
             f"route add 10.9.0.0/24 via {PUBLIC}",
+            "route add fd09::/64 via fd03::1",
         )
-        self.run(self.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        for name in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
+            self.run(self.router, "sysctl", "-qw", f"net.{name}=1")
 
     def run(self, where: Namespace, *words: str, input: str | None = None) -> None:
         """A program in a namespace, which must succeed."""
@@ -81,6 +91,7 @@ class Nets:
             [
                 *("ip", "netns", "exec", self.outside.name, sys.executable, "-m"),
                 *("rtpproxy_tw.tools.launcher", "-f", "-F", "-p", "/dev/null", "-l", OUTSIDE),
+                *("-6", f"six@{OUTSIDE6}"),
                 *("-m", "30000", "-M", "30999", "-s", f"unix:{self.folder / 'c.sock'}"),
                 *("--http", f"tcp:8080:interface={OUTSIDE}", "--http-token-file", str(token)),
                 *("--fast-path", "none", "-d", "INFO"),
