@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import busy, media, memory, report, setup
 from bench.calls import CallError
+from bench.cluster import main as cluster
 from bench.load import LoadError
 from bench.machine import Cpus, describe, mover, settled, share_out, usable_cpus
 from bench.plan import FULL, QUICK, Plan, Progress
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["soak"]:
         return soak(words[1:])
+    if words[:1] == ["cluster"]:
+        return cluster(words[1:])
     asked = _parser().parse_args(words)
     plan = _plan(asked)
     progress = Progress(quiet=asked.quiet)

@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any, Literal
 
 from twisted.application.service import MultiService
@@ -30,12 +31,13 @@ from rtpproxy_tw.control.responder import Executor, Responder
 from rtpproxy_tw.errors import ConfigError, RecordingRefused, RelayError
 from rtpproxy_tw.host_networks import own_interfaces
 from rtpproxy_tw.interfaces import ISessionObserver
+from rtpproxy_tw.latch import Latch, RtpproxyLatch, StrictLatch
 from rtpproxy_tw.media.udpport import bind_media
 from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.reporting.exposition import Family, labelled, single
-from rtpproxy_tw.session import Ending, Leg, Session, Side
+from rtpproxy_tw.session import Ending, Leg, Session, SessionKey, Side, new_session
 from rtpproxy_tw.snapshot import records
 from rtpproxy_tw.snapshot.kinds import FLAG, NUMBER, Damaged, listed, one_of, row
 from rtpproxy_tw.succession import PromptPart
@@ -134,6 +136,7 @@ class OurCalls:
             for stream in ("rtp", "rtcp"):
                 for word in LEFT_OUT:
                     about[stream].pop(word, None)
+        record = lean(record, session.caller.rtp.latch)
         record["at"] = self._now()
         return records.to_line(record).rstrip(b"\n")
 
@@ -204,6 +207,36 @@ class OurCalls:
                 self._prompts.unpack(session, parts["prompts"], Luggage(), 0.0)
         except Damaged as damage:
             self._log.error("a session goes on without all it had: {why}", why=str(damage))
+
+
+KEPT = frozenset(("v", "key", "policy"))
+"""What a reader wants to be told in any case."""
+
+
+def lean(record: dict[str, Any], latch: Latch) -> dict[str, Any]:
+    """``record`` without what a reader takes for granted: two thirds of it."""
+    return _without(record, _strict() if isinstance(latch, StrictLatch) else _original())
+
+
+@cache
+def _strict() -> dict[str, Any]:
+    return records.pack(new_session(SessionKey("", ""), 0.0, 0.0, StrictLatch), {})
+
+
+@cache
+def _original() -> dict[str, Any]:
+    return records.pack(new_session(SessionKey("", ""), 0.0, 0.0, RtpproxyLatch), {})
+
+
+def _without(record: dict[str, Any], blank: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for word, value in record.items():
+        usual = blank.get(word, record)
+        if isinstance(value, dict) and isinstance(usual, dict) and word != "parts":
+            found[word] = _without(value, usual)
+        elif word in KEPT or value != usual or type(value) is not type(usual):
+            found[word] = value
+    return found
 
 
 @implementer(ISessionObserver)

@@ -30,8 +30,9 @@ SOON = 0.02
 PER_WRITE = 25
 """Sessions; to make lines of them takes some two milliseconds, in which no packet is relayed."""
 
-RENEW = 60.0
-"""Seconds after which a session is written again although nothing has happened to it."""
+RENEW = 300.0
+"""Seconds after which a session is written again although nothing has happened to it: by so much
+at most its age and its counters are too small where another node goes on with it."""
 
 PER_DEPOSIT = 500
 """The same when this node stops and need relay no more."""

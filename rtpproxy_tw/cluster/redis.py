@@ -27,7 +27,7 @@ from rtpproxy_tw.cluster.breaker import Breaker
 from rtpproxy_tw.cluster.location import Location
 from rtpproxy_tw.cluster.store import Batch, IStore, Owner, Page, Unavailable
 
-PATIENCE = 0.3
+PATIENCE = 1.0
 """Seconds for an answer."""
 
 LOADING = 2.0

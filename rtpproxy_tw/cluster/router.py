@@ -134,7 +134,7 @@ class Router:
             if answer is not None:
                 return answer
         try:
-            address = yield node.store.find(call_id).addTimeout(FINDING, self._clock)
+            address = yield _within(node.store.find(call_id)).addTimeout(FINDING, self._clock)
         except Exception as error:
             if not isinstance(error, Unavailable):
                 self.log.info("a call was not looked up: {why}", why=str(error) or repr(error))
@@ -199,6 +199,18 @@ class Router:
             return None
         self.counts[kind] += 1
         return reply
+
+
+def _within(asked: Deferred[Any]) -> Deferred[Any]:
+    """The result of ``asked``, which may be given up without giving that up."""
+    waiting: Deferred[Any] = Deferred()
+
+    def done(result: Any) -> None:
+        if not waiting.called:
+            waiting.callback(result)
+
+    asked.addBoth(done)
+    return waiting
 
 
 def answered(respond: Callable[[bytes, Origin], bytes], message: Message) -> Message:
