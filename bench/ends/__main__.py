@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -119,11 +119,9 @@ def _amid(
     if failures:
         raise failures[0]
     takes = False
-    with suppress(OSError, CallError, RelayError):
-        # Another process has other control connections.
-        relay.client.close()
-        relay.client = type(relay.client)(relay._connect(str(relay._control)))
-        set_up(relay.client, Call("after", 1, relay.host), load.caller, load.callee)
+    # Another process has other control connections.
+    with suppress(OSError, CallError, RelayError), closing(relay.another_client()) as client:
+        set_up(client, Call("after", 1, relay.host), load.caller, load.callee)
         takes = True
     kept = relay.sessions() - takes
     return Told(fault, calls, outcome, took[0], kept, takes, relay.late())

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from bench.calls import Client
 from bench.machine import ROOT
 from bench.relays import Ours
 
@@ -83,6 +84,10 @@ class Doomed(Ours):
         """A new process, as whoever looks after it would start one. Raises RelayError."""
         assert self._stack is not None
         self._begin().close()
+
+    def another_client(self) -> Client:
+        """A control connection to the process that serves now. Raises RelayError."""
+        return Client(self._connect(str(self._control)))
 
     def sessions(self) -> int:
         """How many it has; 0 where it does not answer."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -522,23 +523,30 @@ def test_c21_two_relays_never_share_a_port(tmp_path: Path) -> None:
         assert "in use" in said or "taken" in said or str(one.relay.pid) in said, said
 
 
-def test_c22_without_rights_a_hand_over_fails_cleanly_or_not_at_all(
-    tmp_path: Path, root: None
-) -> None:
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:3]:
-        with suppress(PermissionError):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    with Local(tmp_path / "relay", "-u", "nobody") as here, here.call() as call:
+def test_c22_without_rights_a_hand_over_fails_cleanly_or_not_at_all(root: None) -> None:
+    with (
+        # Where another user gets to.
+        TemporaryDirectory() as name,
+        Local(anybodys(Path(name)) / "relay", "-u", "nobody") as here,
+        here.call() as call,
+    ):
         call.settle()
         here.relay.signal(signal.SIGUSR2)
         time.sleep(1.5)
         call.goes_on()
         assert here.relay.fresh().ask(b"V") == b"20040107"
         call.end()
-        pid = int((tmp_path / "relay" / "pid").read_text() or here.relay.pid)
+        pid = int((Path(name) / "relay" / "pid").read_text() or here.relay.pid)
         if pid != here.relay.pid:
             os.kill(pid, signal.SIGTERM)
+
+
+def anybodys(folder: Path) -> Path:
+    """Everybody may write there."""
+    folder.chmod(0o777)
+    (folder / "relay").mkdir()
+    (folder / "relay").chmod(0o777)
+    return folder
 
 
 def test_c23_helpers_inherit_no_descriptor(tmp_path: Path) -> None:
