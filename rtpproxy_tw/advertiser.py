@@ -24,11 +24,13 @@ from twisted.python.failure import Failure
 from rtpproxy_tw import stun
 from rtpproxy_tw.addresses import Address, LocalAddress, canonical, is_private
 from rtpproxy_tw.advertising import Policy, Told, plausible, policy_of
-from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.configuration.settings import MAX_LISTEN, Settings
+from rtpproxy_tw.continuity.belongings import Luggage
 from rtpproxy_tw.errors import RelayError
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.reporting.exposition import Family, labelled, single
+from rtpproxy_tw.snapshot.kinds import HOST, either, listed, row, text
 
 EVERY = 60.0
 """Seconds between two looks: where a provider gives another address, new calls should not fail for
@@ -39,6 +41,9 @@ SOON = 10.0
 
 ANYWHERE: dict[int, str] = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """For documentation (RFC 5737, RFC 3849): the default route leads there. Nothing is sent."""
+
+ENTRIES = listed(row(HOST, either(text(64)), HOST), MAX_LISTEN)
+"""Of ToldAddresses."""
 
 Ask = Callable[[LocalAddress, Address], "Deferred[str]"]
 """How the address is seen by a server. Fails with RelayError."""
@@ -278,6 +283,29 @@ class _Question(DatagramProtocol):
             self._timer.cancel()
         if self.transport is not None:
             self.transport.stopListening()
+
+
+class ToldAddresses:
+    """What is known, for a relay that goes on in our place: it must not begin by asking."""
+
+    name = "advertised"
+
+    def __init__(self, told: Told, looked_at: Iterable[LocalAddress]) -> None:
+        """``looked_at`` are the addresses that may be learnt; others are told as configured."""
+        self._told = told
+        self._looked_at = [each for each in looked_at if policy_of(each.advertised) is not None]
+
+    def pack(self, luggage: Luggage) -> Any:
+        """See Whole."""
+        return [list(entry) for entry in self._told.entries()] or None
+
+    def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Whole. What the new settings do not have learnt is left out."""
+        known = {(host, label): told for host, label, told in ENTRIES.unpack(value, shift)}
+        for local in self._looked_at:
+            told = known.get((local.host, local.label))
+            if told is not None and plausible(told, local):
+                self._told.learn(local, told)
 
 
 class Announcing(Protocol):

@@ -63,6 +63,10 @@ class Told:
         """What is known of ``local``."""
         return self._known.get((local.host, local.label))
 
+    def entries(self) -> list[tuple[str, str | None, str]]:
+        """All that is known: host, label, what is told."""
+        return [(host, label, told) for (host, label), told in self._known.items()]
+
     def current(self, local: LocalAddress) -> LocalAddress:
         """``local`` with what is to be told of it now; a policy is never told."""
         known = self.known(local)

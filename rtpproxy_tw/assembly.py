@@ -13,7 +13,7 @@ from typing import Any
 from twisted.application.service import IService
 
 from rtpproxy_tw.addresses import LocalAddress
-from rtpproxy_tw.advertiser import make_advertiser
+from rtpproxy_tw.advertiser import ToldAddresses, make_advertiser
 from rtpproxy_tw.advertiser import telling as tells_of_addresses
 from rtpproxy_tw.aftermath import Aftermath
 from rtpproxy_tw.bequest import (
@@ -149,6 +149,7 @@ def assemble(
     registry.when_touched = testament.changed
     advertiser = make_advertiser(settings, reactor)
     current = advertiser.told.current
+    told = ToldAddresses(advertiser.told, settings.addresses.all())
     control = Control(around, media, storing, telling, registry, current, cluster)
     relay = RelayService(registry, control.negotiator, control.sockets.listeners)
     control.sockets.at_end = relay.drain
@@ -176,7 +177,7 @@ def assemble(
         Flag("ending", lambda: relay.ending, relay.drain),
     )
     testament.parts = (prompts, FlowPart(carrier.path, writing=True))
-    testament.wholes = (Counters(totals), counts, *flags, Shape(carrier.shape))
+    testament.wholes = (Counters(totals), counts, *flags, Shape(carrier.shape), told)
     testament.deposits = deposits(
         lambda: {**control.sockets.descriptors, **http.descriptors}, carrier.descriptors
     )
@@ -198,6 +199,7 @@ def assemble(
             Replies(lambda: caches_of(control.sockets), reactor.seconds),
             KeptNames(testament.safe),
             *flags,
+            told,
         ),
         last=(Connections(lambda: control.sockets.factories, reactor),),
         adopted=(telling.sampler.created, *telling.adopted),

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import Clock
 
 from rtpproxy_tw import stun
 from rtpproxy_tw.addresses import Address, LocalAddress, LocalAddresses
-from rtpproxy_tw.advertiser import EVERY, SOON, Advertiser, NoAnswer, StunClient, telling
+from rtpproxy_tw.advertiser import (
+    EVERY,
+    SOON,
+    Advertiser,
+    NoAnswer,
+    StunClient,
+    ToldAddresses,
+    telling,
+)
 from rtpproxy_tw.advertising import Policy, Told, policy_of
 from rtpproxy_tw.commands import Allocated, Update
+from rtpproxy_tw.continuity.belongings import Luggage
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.reporting.exposition import text_of
+from rtpproxy_tw.snapshot.kinds import Damaged
 from tests.configuration.configuring import settings
 from tests.fakes import Bench
 from tests.test_negotiation import F
@@ -254,6 +267,34 @@ def test_what_cannot_be_asked_is_refused(line: str, told: str) -> None:
     """Before anything starts."""
     with pytest.raises(ConfigError, match=told):
         settings(line)
+
+
+@given(
+    st.lists(st.tuples(st.ip_addresses(v=4).map(str), st.none() | st.text(max_size=8)), max_size=5)
+)
+def test_who_goes_on_knows_what_was_known(places: list[tuple[str, str | None]]) -> None:
+    """Of addresses that are learnt there, too."""
+    locals_ = [LocalAddress(host, "auto", label) for host, label in places]
+    old, new = Told(), Told()
+    for local in locals_:
+        old.learn(local, PUBLIC)
+    packed = json.loads(json.dumps(ToldAddresses(old, locals_).pack(Luggage())))
+    assert packed or not places
+    ToldAddresses(new, locals_[:-1]).unpack(packed or [], Luggage(), 0.0)
+    for local in locals_[:-1]:
+        assert new.known(local) == PUBLIC
+    assert new.entries() == old.entries()[: len(new.entries())]
+
+
+def test_a_fixed_address_is_not_taken_from_a_relay_before() -> None:
+    """The operator has written it down since; and what is damaged is refused."""
+    told = Told()
+    whole = ToldAddresses(told, [LocalAddress("10.0.0.1", OTHER)])
+    whole.unpack([["10.0.0.1", None, PUBLIC]], Luggage(), 0.0)
+    assert told.current(LocalAddress("10.0.0.1", OTHER)).advertised == OTHER
+    for damaged in ([["10.0.0.1", None]], "x", [["nowhere", None, PUBLIC]], [[1, 2, 3]]):
+        with pytest.raises(Damaged):
+            whole.unpack(damaged, Luggage(), 0.0)
 
 
 class Asking:
