@@ -101,16 +101,18 @@ struct rtp {
 };
 
 struct slot {
-	/* counters */
+	/* counters: one cache line for every packet, */
 	__u64 live, busy;
-	__u64 packets, octets;    /* relayed; octets of UDP payload */
-	__u64 last_ns, gap_ns;    /* when the last one came; the longest time between two */
+	__u64 packets, octets; /* relayed; octets of UDP payload */
+	__u64 last_ns, gap_ns; /* when the last one came; the longest time between two */
+	__u64 held, passed;    /* whether all goes up; the print of the last that did, by the relay */
+	/* and one for the unusual */
+	__u64 print;              /* of the last packet that went up */
 	__u64 handed;             /* of the believed source, left to the socket */
 	__u64 failed;             /* lost because the kernel had no memory for the change */
 	__u64 foreign, refused;   /* of others: left to the socket, dropped here */
 	__u64 foreign_since, foreign_now;
 	__u64 tap_lost;
-	__u64 held, print, passed; /* whether all goes up; of the last one that did; the relay's */
 	/* description */
 	struct key key;
 	__u32 source[4], from[4], to[4], via[4];

@@ -35,18 +35,19 @@ RTP = Struct("<4q5QII4QQII10III16x")
 SLOT_SIZE = COUNTERS.size + DESCRIPTION.size + RTP.size
 DESCRIPTION_AT = COUNTERS.size
 RTP_AT = DESCRIPTION_AT + DESCRIPTION.size
+SERIAL_AT = DESCRIPTION_AT + 20 + 4 * 16 + 4
 FLAGS_AT = DESCRIPTION_AT + 20 + 4 * 16 + 3 * 4
 
 TRAFFIC = Struct("16xQQQ")
 """Packets, octets, last_ns. In the machine's own manner, which reads each word in one go."""
 
-GLANCE = Struct(f"16xQQQ16xQ8xQ16xQ24x{DESCRIPTION.size}xq8xqq8xQ16xQII")
+GLANCE = Struct(f"16xQQQ40xQ8xQ16xQ{DESCRIPTION.size}xq8xqq8xQ16xQII")
 """What path.Glance has. In the machine's own manner, too."""
 
 # Words of eight octets within the counters.
-LIVE, BUSY, PACKETS, OCTETS, LAST_NS, GAP_NS = range(6)
-HANDED, FAILED, FOREIGN, REFUSED = range(6, 10)
-TAP_LOST, HELD, PRINT, PASSED = range(12, 16)
+LIVE, BUSY, PACKETS, OCTETS, LAST_NS, GAP_NS, HELD, PASSED = range(8)
+PRINT, HANDED, FAILED, FOREIGN, REFUSED = range(8, 13)
+TAP_LOST = 15
 
 RECORD = Struct("<QII")
 """A tap's record: when, whose, how many octets follow."""
@@ -94,6 +95,11 @@ def unpack_local(slot: bytes) -> Address:
     host, port, family = KEY.unpack_from(slot, DESCRIPTION_AT)
     size = 16 if family == socket.AF_INET6 else 4
     return socket.inet_ntop(family, host[:size]), int.from_bytes(port, "big")
+
+
+def unpack_serial(slot: bytes) -> int:
+    """The serial number of the flow in a whole slot."""
+    return int.from_bytes(slot[SERIAL_AT : SERIAL_AT + 4], "little")
 
 
 def port_bit(local: Address) -> tuple[int, int]:
