@@ -12,10 +12,11 @@ import argparse
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -79,7 +80,8 @@ class Restarted(Ours):
 
     def told(self, command: bytes) -> str:
         """What the process that serves now answers."""
-        with self._connect(str(self.folder / "control")) as connection:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(self.folder / "control"))
             connection.sendall(command + b"\n")
             return connection.recv(65536).decode()
 

@@ -142,9 +142,13 @@ class FlowPart:
         rows = FLOWS.unpack(value, shift)
         if not isinstance(self._path, Offloader):
             return
-        for leg, row_ in zip(session.legs, rows, strict=True):
-            for stream, told in zip(leg.streams, row_, strict=True):
-                self._path.resume(stream, told or (0, 0, 0, 0))
+        told = {
+            stream: counted
+            for leg, counts in zip(session.legs, rows, strict=True)
+            for stream, counted in zip(leg.streams, counts, strict=True)
+            if counted is not None
+        }
+        self._path.resume(session, told)
 
 
 FLOW = either(row(COUNT, COUNT, COUNT, COUNT))

@@ -13,7 +13,7 @@ packets that the path leaves to the socket later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted.logger import Logger
@@ -265,28 +265,31 @@ class Offloader:
             return False
         return all(map(IPatientTap.providedBy, stream.taps))
 
-    def _carry(self, stream: Stream) -> bool:
+    def _flow_of(self, stream: Stream) -> Flow | None:
+        """What is to be carried, once it is known from where to where."""
         peer = stream.peer
         source, to = stream.latch.source, peer.latch.remote
         local, out = stream.leg.local, peer.leg.local
         if source is None or to is None or local is None or out is None:
-            return False
-        tos = self._tos if peer.leg.tos is None else peer.leg.tos
+            return None
         rtp = stream.component is Component.RTP
-        flow = self._path.add(
-            Flow(
-                local=(local.host, stream.port),
-                source=source,
-                out=(out.host, peer.port),
-                to=to,
-                tos=tos,
-                rtp=rtp,
-                ordered=True,
-                # So rare that copies cost nothing; what the parties report is wanted here too.
-                tap=not rtp or bool(stream.taps),
-            ),
-            _state(stream.analyzer) if rtp else None,
+        return Flow(
+            local=(local.host, stream.port),
+            source=source,
+            out=(out.host, peer.port),
+            to=to,
+            tos=self._tos if peer.leg.tos is None else peer.leg.tos,
+            rtp=rtp,
+            ordered=True,
+            # So rare that copies cost nothing; what the parties report is wanted here too.
+            tap=not rtp or bool(stream.taps),
         )
+
+    def _carry(self, stream: Stream) -> bool:
+        wanted = self._flow_of(stream)
+        if wanted is None:
+            return False
+        flow = self._path.add(wanted, _state(stream.analyzer) if wanted.rtp else None)
         if flow is None:
             return False
         carried = Carried(stream, flow, look=self._path.glancer(flow))
@@ -388,22 +391,40 @@ class Offloader:
             return None
         return [carried.packets, carried.octets, carried.refused, carried.failed]
 
-    def resume(self, stream: Stream, told: Sequence[int]) -> None:
-        """Take back what another process let be carried, of which ``told`` is counted already.
+    def resume(self, session: Session, told: Mapping[Stream, Sequence[int]]) -> None:
+        """Go on with what another process let be carried, of which ``told`` is counted already.
 
         The totals are told of none of it: they were written at another time.
         """
+        for leg in session.legs:
+            for stream in leg.streams:
+                self._resume(stream, told.get(stream, (0, 0, 0, 0)))
+        for stream in session.caller.streams:
+            if stream.offloaded != stream.peer.offloaded:
+                self._drop(stream, self._now() + RETRY)
+
+    def _resume(self, stream: Stream, told: Sequence[int]) -> None:
         path, local = self._path, stream.leg.local
-        if local is None or not isinstance(path, LastingPath):
+        if local is None or not stream.port or not isinstance(path, LastingPath):
             return
-        sample = path.take_back((local.host, stream.port))
+        wanted = self._flow_of(stream) if self._fit(stream) else None
+        flow = None if wanted is None else path.adopt(wanted)
+        if flow is None:
+            sample = path.take_back((local.host, stream.port))
+        else:
+            sample = path.sample(flow)
         if sample is None:
             return
         if sample.packets < told[0] or sample.octets < told[1]:
             told = (0, 0, 0, 0)  # it is another flow than was told of
         packets, octets, refused, failed = told
-        carried = Carried(stream, FlowId(0), packets, octets, refused, failed, sample.tap_lost)
+        missed = sample.tap_lost
+        carried = Carried(stream, flow or FlowId(0), packets, octets, refused, failed, missed)
         carried.totalled = sample.packets
+        if flow is not None:
+            carried.look = self._path.glancer(flow)
+            self._carried[flow] = self._by_stream[stream] = carried
+            stream.offloaded = True
         self._add(carried, sample)
 
     def _add_traffic(self, carried: Carried, packets: int, octets: int, last_ns: int) -> None:

@@ -253,16 +253,43 @@ class EbpfPath:
             **{f"{LINK}{device}": fd for device, fd in self._attachments.links.items()},
         }
 
-    def take_back(self, local: Address) -> Sample | None:
+    def adopt(self, flow: Flow) -> FlowId | None:
         """See LastingPath."""
+        slot = self._surveyed().get(flow.local)
+        if slot is None:
+            return None
+        content = self._table.read(slot)
+        serial = layout.unpack_serial(content)
+        try:
+            hop = self._hop(flow)
+        except NoWay:
+            return None
+        if not content.startswith(self._describe(flow, hop, serial), layout.DESCRIPTION_AT):
+            return None
+        del self._surveyed()[flow.local]
+        id = FlowId(serial)
+        carried = self._flows[id] = _Carried(flow, slot, hop, serial)
+        self._locals[flow.local] = id
+        if flow.tap:
+            self._start_tapping(id, carried)
+        return id
+
+    def _surveyed(self) -> dict[Address, int]:
+        """Slots of flows that a process before us has put there, and nobody has taken over."""
         if self._before is None:
             self._before = self._table.survey()
-        slot = self._before.pop(local, None)
+            serials = [layout.unpack_serial(self._table.read(it)) for it in self._before.values()]
+            self._ids = itertools.count(max(serials, default=0) + 1)
+        return self._before
+
+    def take_back(self, local: Address) -> Sample | None:
+        """See LastingPath."""
+        slot = self._surveyed().pop(local, None)
         return None if slot is None else layout.unpack_sample(self._table.remove(slot))
 
     def take_back_all(self) -> None:
         """See LastingPath."""
-        for local in list(self._before or self._table.survey()):
+        for local in list(self._surveyed()):
             self.take_back(local)
 
     # --- flows

@@ -187,6 +187,12 @@ class LastingPath(Protocol):
     def descriptors(self) -> Mapping[str, int]:
         """Those it lives as long as somebody has, by name."""
 
+    def adopt(self, flow: Flow) -> FlowId | None:
+        """Go on with just that flow, which a process before us let be carried, counters and all.
+
+        None where there is none, or one that differs.
+        """
+
     def take_back(self, local: Address) -> Sample | None:
         """The last counters of what a process before us let be carried there, and is no more.
 
