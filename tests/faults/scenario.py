@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 from tests.datagrams import RECEIVER_REPORT, rtp
 
@@ -41,15 +42,28 @@ class Proxy:
                 continue
         raise AssertionError(f"no reply to {command!r}")
 
+    def settle(self) -> None:
+        """The relay runs by itself."""
+
     def close(self) -> None:
         """No more."""
         self._socket.close()
 
 
+class Commander(Protocol):
+    """Who gives the relay commands."""
+
+    def ask(self, command: str) -> str:
+        """The reply. AssertionError where none comes."""
+
+    def settle(self) -> None:
+        """Let the relay do what it has to do now."""
+
+
 class Parties:
     """Caller and callee of one call, and the ports of the relay that they were told."""
 
-    def __init__(self, proxy: Proxy, host: str, relay: str, name: str) -> None:
+    def __init__(self, proxy: Commander, host: str, relay: str, name: str) -> None:
         self._proxy, self._relay, self.name = proxy, relay, name
         self.sockets = [_bound(host) for _ in range(2)]
         self._sequence = count()
@@ -72,6 +86,7 @@ class Parties:
         for sock, port in zip(self.sockets, reversed(ports), strict=True):
             sock.sendto(packet, (self._relay, port))
             sock.sendto(RECEIVER_REPORT, (self._relay, port + 1))
+        self._proxy.settle()
         return sum(_hears(sock, packet) for sock in self.sockets)
 
     def close(self) -> None:
@@ -80,7 +95,7 @@ class Parties:
             each.close()
 
 
-def play(proxy: Proxy, host: str, relay: str) -> None:
+def play(proxy: Commander, host: str, relay: str) -> None:
     """A whole call: set-up, media, a re-INVITE, a recording, a prompt, questions, its end."""
     parties = Parties(proxy, host, relay, f"call{next(_calls)}")
     name = parties.name
