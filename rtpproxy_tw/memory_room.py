@@ -83,7 +83,9 @@ class MemoryRoom(TimerService):
     def look(self) -> None:
         """Find out."""
         free = self._room()
-        before, self.short = self.short, free < RESERVE
+        # Once short, it is so until there is clearly more: what is freed comes and goes.
+        before = self.short
+        self.short = free < (2 * RESERVE if before else RESERVE)
         if self.short and not before:
             self.log.warn(
                 "memory is short, {free} MB are left: new sessions are refused",

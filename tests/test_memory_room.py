@@ -23,6 +23,9 @@ def test_it_becomes_short_and_recovers() -> None:
     assert memory.short
     free[0] = RESERVE
     clock.advance(LOOK_EVERY)
+    assert memory.short
+    free[0] = 2 * RESERVE
+    clock.advance(LOOK_EVERY)
     assert not memory.short
     memory.stopService()
 
