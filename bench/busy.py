@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from bench.calls import Call
 from bench.load import Load, Outcome
-from bench.media import LEARNING, RESUMING, Way, sessions
+from bench.media import LEARNED, LEARNING, RESUMING, Way, sessions
 from bench.plan import Plan, Progress
 from bench.relays import Relay
 from bench.results import Better, Section
@@ -40,7 +40,8 @@ def measure(plan: Plan, relays: Sequence[Relay], progress: Progress) -> Section:
             stack.enter_context(relay)
             routes = sessions(relay, load, plan.sessions, "busy")
             ways[relay] = Way(relay.name, routes, {"relay": relay.pid})
-            load.run(routes, rate=RATE / 2, seconds=LEARNING)
+            for _ in range(LEARNED):
+                load.run(routes, rate=RATE / 2, seconds=LEARNING)
         for repeat in range(plan.repeats):
             for relay, way in ways.items():
                 progress(f"busy: {relay.name} ({repeat + 1} of {plan.repeats})")
