@@ -365,7 +365,8 @@ class Node:
     def _take(self, holding: Holding, why: str) -> Any:
         address = holding.address
         owner = (yield self.store.owners([address]))[address]
-        if owner is not None and owner.node in self.living():
+        alive = holding.watch.is_alive(self.clock.seconds())
+        if owner is not None and alive and owner.node in self.living():
             try:
                 yield self.give(owner.node, address)
             except RelayError as error:
