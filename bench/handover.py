@@ -145,7 +145,7 @@ def run(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run as ``arguments`` say; 0 where no packet was lost."""
+    """Run as ``arguments`` say; 0 where no session was lost, and no packet that need not be."""
     parser = argparse.ArgumentParser(prog="bench.handover", description=__doc__)
     parser.add_argument("--calls", type=int, default=400)
     parser.add_argument("--rate", type=float, help="packets a second; otherwise 50 for each call")
@@ -170,8 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     print(report(asked.calls, told))
-    whole = told.outcome.offered == told.outcome.received
-    return 0 if whole and told.sessions == asked.calls else 1
+    # What a process has just taken out of a socket when it is killed is gone.
+    most = asked.times if asked.crash and not asked.kernel else 0
+    lost = told.outcome.offered - told.outcome.received
+    return 0 if lost <= most and told.sessions == asked.calls else 1
 
 
 def report(calls: int, told: Told) -> str:
