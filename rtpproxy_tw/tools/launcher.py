@@ -303,9 +303,7 @@ def launch(configured: Configured, build: Build | None = None) -> int:
         return 1
 
 
-def _have_a_keeper(
-    settings: Settings, starter: Starter, background: bool
-) -> list[tuple[str, int]]:
+def _have_a_keeper(settings: Settings, starter: Starter, background: bool) -> list[tuple[str, int]]:
     """Go on as a child of a process that starts us again after a crash, unless systemd does.
 
     What that one has kept for us, with names.
