@@ -144,7 +144,7 @@ def plot(samples: Sequence[Sample]) -> str:
 _PAGE = """Soak
 ====
 
-What is left of a million calls in the relay: nothing, if all is well. ::
+What is left of very many calls in the relay: nothing, if all is well. ::
 
    python -m bench soak --seconds N --rate R --report docs
 
