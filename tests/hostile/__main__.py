@@ -54,11 +54,21 @@ class Outcomes:
         return self.skipped.get(row.name, "not run").removeprefix("Skipped: ")
 
 
+def before(path: Path, row: Row) -> list[str]:
+    """What an earlier run noted of a row that took no part in this one."""
+    if path.exists():
+        with path.open(newline="") as file:
+            for line in csv.reader(file):
+                if line[:2] == [row.name, row.what]:
+                    return line
+    return [row.name, row.what, "not run", "0.0"]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as ``arguments`` say; 0 where every row came out as expected."""
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help="as A1; all by default")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="bring the table there up to date")
     parser.add_argument("--quick", action="store_true", help="without the slow ones")
     asked = parser.parse_args(arguments)
     if not asked.quick:
@@ -81,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     good = sum(line[2] == "as expected" for line in lines)
     print(f"{good} of {len(lines)} rows as expected")
     if asked.csv is not None:
+        ran = {line[0]: line for line in lines if line[2] != "not run"}
+        lines = [ran.get(row.name) or before(asked.csv, row) for row in ROWS]
         with asked.csv.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["Row", "What is done", "Outcome", "s"])
