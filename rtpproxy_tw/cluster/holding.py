@@ -59,6 +59,8 @@ class Holding:
     waiting: list[Deferred[None]] | None = None
     """While it is being taken over: who waits for the end of that."""
     writing: bool = False
+    here: bool | None = None
+    """Whether the address was on an interface of this host at the last look; None: not looked."""
     abstains: float = 0.0
     """Until then it is left to whoever asked for it."""
     resync: bool = False

@@ -309,6 +309,12 @@ class Node:
         now = self.clock.seconds()
         dead = holding.watch.see(written, now)
         # What is our own is taken where nobody has it, or where we had it before we were restarted.
+        here = self.calls.is_here(holding.address)
+        # Where the address is, packets come to.
+        came, holding.here = here and holding.here is False, here
+        if came and written is not None:
+            self._take_if_possible(holding, "it has come to this host")
+            return
         if now < holding.abstains:
             return
         mine = holding.own and holding.watch.is_vacant(now)
@@ -317,7 +323,10 @@ class Node:
         if dead or mine:
             gone = written.node if written is not None else ""
             why = "it was nobody else's" if mine else f"{gone or 'its owner'} is gone"
-            self.take_over(holding.address, why).addErrback(self._not_taken, holding)
+            self._take_if_possible(holding, why)
+
+    def _take_if_possible(self, holding: Holding, why: str) -> None:
+        self.take_over(holding.address, why).addErrback(self._not_taken, holding)
 
     def _not_taken(self, failure: Failure, holding: Holding) -> None:
         failure.trap(RelayError)
@@ -359,7 +368,7 @@ class Node:
             self.calls.leave(session)
         holding.pending.clear()
         holding.changes.clear()
-        holding.watch = Watch(self.lease)
+        holding.watch, holding.here = Watch(self.lease), None
 
     @inlineCallbacks
     def _take(self, holding: Holding, why: str) -> Any:

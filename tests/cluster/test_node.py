@@ -213,6 +213,18 @@ def test_an_address_is_handed_over_and_back_by_command(world: World) -> None:
     assert (world.calls("one"), world.calls("two")) == ({"x", "y"}, set())
 
 
+def test_an_address_that_comes_to_a_host_is_taken_over_there(world: World) -> None:
+    one, two = world.nodes["one"], world.nodes["two"]
+    two[0].give = lambda node, address: world.nodes[node][0].hand_over(address)
+    two[1].here = False
+    world.run(1)
+    assert owner(world, A) == "one"
+    one[1].here, two[1].here = False, True
+    world.run(1)
+    assert owner(world, A) == "two"
+    assert (world.calls("one"), world.calls("two")) == (set(), {"x", "y"})
+
+
 def test_a_node_that_stops_leaves_its_calls_to_whoever_stands_by(world: World) -> None:
     world.nodes["one"][0].leave()
     world.running.discard("one")
