@@ -24,7 +24,7 @@ def run_of(residents: list[float], **after: int) -> Run:
         replace(LOOK, when=float(n), resident=int(size * 1e6)) for n, size in enumerate(residents)
     ]
     counts = {"packets sent": 6, "packets heard": 6, "tracebacks": 0}
-    left = replace(LOOK, **after)  # type: ignore[arg-type]  # numbers all
+    left = replace(LOOK, **after)
     return Run({"date": "today"}, {}, samples, LOOK, left, counts, {}, {}, {}, {}, {})
 
 
