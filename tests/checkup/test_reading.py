@@ -113,7 +113,8 @@ def test_the_unit_that_is_compared_with_is_the_one_that_is_shipped() -> None:
     """The package has a copy of it, as not everybody installs from a system package."""
     name = "rtpproxy-tw.service"
     shipped = (ROOT / "packaging" / "systemd" / name).read_text()
-    assert (ROOT / "rtpproxy_tw" / "checkup" / name).read_text() == shipped
+    copied = (ROOT / "rtpproxy_tw" / "checkup" / name).read_text()
+    assert copied == shipped, f"cp packaging/systemd/{name} rtpproxy_tw/checkup/"
 
 
 def test_without_options_the_service_is_looked_at(tmp_path: Path) -> None:
