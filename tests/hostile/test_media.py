@@ -535,6 +535,7 @@ def notices(world: World) -> Iterator[list[bytes]]:
     """What arrives at the notification socket, in a list that grows."""
     path = world.relay.folder / "notices"
     heard: list[bytes] = []
+    clients: list[socket.socket] = []
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -542,6 +543,7 @@ def notices(world: World) -> Iterator[list[bytes]]:
         def read() -> None:
             with suppress(OSError):
                 client, _ = listener.accept()
+                clients.append(client)
                 with client:
                     while part := client.recv(4096):
                         heard.extend(part.splitlines())
@@ -551,6 +553,9 @@ def notices(world: World) -> Iterator[list[bytes]]:
         try:
             yield heard
         finally:
+            for client in clients:
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
             path.unlink()
 
 
