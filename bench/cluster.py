@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import signal
 import socket
 import struct
@@ -82,13 +83,15 @@ class World:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         for process in (*self.relays.values(), self._redis):
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
                 process.wait()
         self._stack.close()
+        if kind is None:  # otherwise the logs tell why
+            shutil.rmtree(self.folder)
 
     def _make(self) -> None:
         hub = self._space("hub")

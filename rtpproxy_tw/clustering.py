@@ -50,6 +50,9 @@ COUNTER: Kind = "counter"
 BEATS = 4
 """In one lease."""
 
+GIVING = 1.0
+"""Seconds that a living owner has to write everything down; an unresponsive one costs as much."""
+
 RECORDED = listed(row(one_of(Side), FLAG), 2)
 """Which party is recorded, and whether both are to be in one file."""
 
@@ -292,7 +295,7 @@ class Clustering(MultiService):
             lease=lease,
         )
         self.node.give = lambda name, address: self.peers.ask(
-            name, {"kind": "give", "address": address}, 2.0
+            name, {"kind": "give", "address": address}, GIVING
         )
         self.router = Router(
             node=self.node,
