@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import resource
 import select
 import signal
 import socket
@@ -66,7 +67,7 @@ class Keeper:
         self._end_at: float | None = None
 
     def run(self) -> int:
-        """Until the relay has ended for good; the status to exit with."""
+        """Until the relay has ended for good; its status, a negative signal number."""
         while True:
             watched = os.pidfd_open(self._pid)
             try:
@@ -78,7 +79,7 @@ class Keeper:
             if status is None:
                 continue  # another process is the relay by now
             if not self._goes_on(status):
-                return status if status >= 0 else 128 - status
+                return status
             self._ready = False
             self._pid = self._start(self.kept)
 
@@ -218,6 +219,12 @@ def under_keeper(
         return reborn.named
     except Exception as error:
         _log(f"cannot go on: {error!r}")
+    if status < 0:
+        # As the relay did, for whoever waits for us; no second image of the memory is wanted.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with suppress(OSError):  # SIGKILL has no other way of being handled
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
     os._exit(status)
 
 
