@@ -170,7 +170,7 @@ STORE = _rows(
 ROWS = (*MEDIA, *CONTROL, *HOST, *STORE)
 
 
-def tests() -> dict[str, list[str]]:
+def own_tests() -> dict[str, list[str]]:
     """The names of each row's own tests."""
     found: dict[str, list[str]] = {row.name: [] for row in ROWS}
     for path in sorted(HERE.glob("test_*.py")):
