@@ -163,6 +163,7 @@ class Proxy:
         call.changing = False
         if script.moved:
             self.moved += 1
+            call.spoke = self._turns + 1  # or will, once there is a reply; its end waits for that
             self._send(
                 call.line("Uc0,8", self._parties.addresses[2]),
                 lambda reply: self._moved(call, reply),
