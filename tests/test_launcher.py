@@ -403,9 +403,11 @@ class Daemon:
         return int(self.pid_file.read_text())
 
     def end(self) -> None:
-        """End it if it runs."""
+        """End it if it runs, and its keeper, which would start it again."""
         if self.pid_file.is_file() and (pid := self.pid) > 1:
-            os.kill(pid, signal.SIGKILL)
+            group = os.getpgid(pid)
+            assert group != os.getpgid(0)
+            os.killpg(group, signal.SIGKILL)
 
 
 @pytest.fixture
