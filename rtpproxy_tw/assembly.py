@@ -203,7 +203,11 @@ def assemble(
         ),
         last=(Connections(lambda: control.sockets.factories, reactor),),
         adopted=(telling.sampler.created, *telling.adopted),
-        abandoned=(carrier.path.release, partial(media.players.ended, why=Ending.SHUTDOWN), testament.abandoned),
+        abandoned=(
+            carrier.path.release,
+            partial(media.players.ended, why=Ending.SHUTDOWN),
+            testament.abandoned,
+        ),
         left=(
             *(each.leave for each in cluster),
             *(telling.aftermath.catch_up, advertiser.stopService, *telling.left),

@@ -68,9 +68,7 @@ def _pool(settings: Settings) -> PortPool:
     return ShuffledPool(settings.min_port, settings.max_port, secrets.randbelow)
 
 
-def _listener(
-    reactor: Any, free: bool
-) -> Callable[[DatagramProtocol, str, int, int], MediaPort]:
+def _listener(reactor: Any, free: bool) -> Callable[[DatagramProtocol, str, int, int], MediaPort]:
     wrap = _wrapper(reactor)
 
     def listen(protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaPort:

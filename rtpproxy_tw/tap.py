@@ -24,8 +24,8 @@ from rtpproxy_tw.continuity.heirlooms import KERNEL, Heirlooms
 from rtpproxy_tw.continuity.safe import Safe
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.media.carrier import choose
-from rtpproxy_tw.memory_room import MemoryRoom
 from rtpproxy_tw.media.kernel.left import Left
+from rtpproxy_tw.memory_room import MemoryRoom
 from rtpproxy_tw.service import RelayService
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.supervision import Supervision, Supervisor, supervisor_of

@@ -17,11 +17,13 @@ REAL = ("network", "e2e", "browser", "kernel", "hostile", "packages")
 """Markers of tests that meet real sockets, processes and clocks."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give what meets the real world another chance, as the machine may be busy with other things.
 
     How often that was needed stands in pytest's last line.
     """
+    if not config.pluginmanager.hasplugin("rerunfailures"):
+        return
     for item in items:
         if any(item.get_closest_marker(name) for name in REAL):
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))

@@ -193,7 +193,7 @@ class UnixPort(unix.Port):
     _shouldShutdown = False
     """Whoever else has the socket, systemd or a successor, goes on listening.
 
-    Twisted's TCP port sees to that itself where the socket was passed to it, its UNIX port does not.
+    Twisted's TCP port sees to that itself where the socket was passed on; its UNIX port does not.
     """
 
     def startListening(self) -> None:

@@ -22,7 +22,6 @@ from zope.interface import implementer
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.interfaces import IFastPath, IPatientTap
 from rtpproxy_tw.media.arrival import Arrival
-from rtpproxy_tw.media.kernel.path import LastingPath
 from rtpproxy_tw.media.kernel.path import (
     HIGHEST,
     PACKETS,
@@ -31,6 +30,7 @@ from rtpproxy_tw.media.kernel.path import (
     FlowId,
     Glance,
     KernelPath,
+    LastingPath,
     RtpState,
     Sample,
     only_goes_on,

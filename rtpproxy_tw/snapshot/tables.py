@@ -191,8 +191,9 @@ MONITOR = Shape(
         "_ignored": INTEGER,
         "_unreachable": INTEGER,
     },
-    # An hour of it would be most of a record; its worst and its mean are written.
-    left_out=["history"],
+    # An hour of it would be most of a record; its worst and its mean are written. What was seen
+    # since the last look is seen anew.
+    left_out=["history", "_looked", "_slow"],
 )
 
 _SEEN = listed(row(ADDRESS, COUNT), MOST_SOURCES, dict)

@@ -184,7 +184,9 @@ def drain(answer: View) -> Iterator[str]:
 
 def fleet(answer: View) -> Iterator[str]:
     """The nodes, and who has which address."""
-    rows: list[tuple[str, ...]] = [("NODE", "STATE", "CALLS", "ROOM", "OWNS", "STANDS BY FOR", "VERSION")]
+    rows: list[tuple[str, ...]] = [
+        ("NODE", "STATE", "CALLS", "ROOM", "OWNS", "STANDS BY FOR", "VERSION")
+    ]
     for node in answer["nodes"]:
         owns = node.get("owns") or []
         others = [each for each in node.get("addresses") or [] if each not in owns]

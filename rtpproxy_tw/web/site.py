@@ -340,8 +340,9 @@ def _drain(api: Api, request: Request) -> Answer:
     wanted = _json_body(request)
     leave, limit = wanted.get("exit", False), wanted.get("limit")
     known = set(wanted) <= {"exit", "limit"} and isinstance(leave, bool)
-    number = limit is None or (type(limit) in (int, float) and 0 <= limit <= LONGEST_DRAIN)
-    if not known or not number:
+    if "limit" in wanted:
+        known &= type(limit) in (int, float) and 0 <= wanted["limit"] <= LONGEST_DRAIN
+    if not known:
         raise Refused(400, "bad-body", 'the body may be {"exit": true, "limit": SECONDS}')
     return Answer(api.start_draining(leave=leave, limit=limit))
 

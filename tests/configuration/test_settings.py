@@ -452,7 +452,8 @@ ROUND_TRIPS = [
     " --record-export mp3 --record-export-mixed --record-command '/bin/x \"a b\"'"
     " --record-webhook https://example.org/r --webhook-spool /s",
     "-r /rec -S /spool -R -P -a --prompt-dir /a --prompt-dir '/b \"\\c'",
-    "--fast-path none --media-processes 3 --latching rtpproxy --dso rtpp_acct_csv.so --dso rtpp_catch_dtmf.so",
+    "--fast-path none --media-processes 3 --latching rtpproxy --dso rtpp_acct_csv.so"
+    " --dso rtpp_catch_dtmf.so",
     "-p /dev/null -u root:daemon -w 511 -L 1000 -c rr --nice -3 -d err:local5",
     "-p /run/ünï.pid -u :daemon -D --no_redirect -F",
     "-u daemon",

@@ -13,9 +13,9 @@ from twisted.internet.epollreactor import EPollReactor
 
 from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media.connecting import disconnect
 from rtpproxy_tw.media.epollplane import SHARES, EpollPlane
 from rtpproxy_tw.media.mediaset import BATCH
-from rtpproxy_tw.media.connecting import disconnect
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.streamsocket import LOOK_EVERY, SILENCE, StreamSocket
 from rtpproxy_tw.media.udpport import bind_media

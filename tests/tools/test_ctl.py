@@ -217,7 +217,8 @@ def test_a_trace_goes_into_a_file(run: Program, tmp_path: Path) -> None:
 
 def test_a_relay_is_drained_within_a_limit_and_ends(run: Program) -> None:
     told = run.json("drain", "--exit", "--limit", "90")
-    assert told["ending"] and told["seconds_left"] == 90
+    assert told["ending"]
+    assert told["seconds_left"] == 90
     assert "ended in 90 s" in run("drain", "--status")[1]
 
 

@@ -220,6 +220,16 @@ def test_new_sessions_are_refused_and_taken_again() -> None:
     assert served.ask("/readyz").status == 200
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"limit": null}', b'{"limit": true}', b'{"limit": -1}', b'{"exit": 1}', b'{"x": 1}']
+)
+def test_draining_takes_nothing_but_what_is_described(body: bytes) -> None:
+    served = Served()
+    kind = {"Content-Type": "application/json"}
+    assert served.ask("/api/v1/drain", "PUT", body, kind).status == 400
+    assert not served.draining.draining
+
+
 def test_a_relay_that_is_going_to_end_cannot_be_kept_from_it() -> None:
     served = Served()
     served.draining.draining = served.draining.ending = True
