@@ -42,7 +42,7 @@ def read_file(path: str) -> FileContent:
         return FileContent(modules=modules_file.of_file(text))
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}") from error
-    except (ConfigError, UnicodeDecodeError) as error:
+    except (ConfigError, ValueError) as error:  # of octets that are no text, or no path
         raise ConfigError(f"--config {path}: {error}") from error
 
 
