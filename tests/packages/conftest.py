@@ -1,7 +1,8 @@
 """The package, and a Debian with systemd to boot, each made once.
 
 Whoever tries again and again saves minutes by having them already: ``RTPPROXY_TEST_DEB`` names the
-package, ``RTPPROXY_TEST_ROOT`` a directory with such a Debian.
+package, ``RTPPROXY_TEST_ROOT`` a directory with such a Debian. Tests that boot machines are left out
+of an ordinary run, of which they would take the most time: ``pytest -m packages`` runs them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,19 @@ import pytest
 from tests.packages.machine import MIRROR, RELEASE, ROOT, run
 
 BOOTS = "systemd,systemd-sysv,dbus,python3,adduser,ca-certificates,iproute2,procps"
+
+
+WHOLE_MACHINES = {"test_boot", "test_guides"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave those out that nobody asked for."""
+    asked = "packages" in config.option.markexpr
+    if asked or any("packages" in str(argument) for argument in config.args):
+        return
+    for item in items:
+        if item.path.stem in WHOLE_MACHINES:
+            item.add_marker(pytest.mark.skip(reason="takes long: pytest -m packages"))
 
 
 @pytest.fixture(scope="session")
