@@ -1,8 +1,8 @@
 """The package, and a Debian with systemd to boot, each made once.
 
 Whoever tries again and again saves minutes by having them already: ``RTPPROXY_TEST_DEB`` names the
-package, ``RTPPROXY_TEST_ROOT`` a directory with such a Debian. Tests that boot machines are left out
-of an ordinary run, of which they would take the most time: ``pytest -m packages`` runs them.
+package, ``RTPPROXY_TEST_ROOT`` a directory with such a Debian. Tests that boot machines are left
+out of an ordinary run, of which they would take the most time: ``pytest -m packages`` runs them.
 """
 
 from __future__ import annotations
