@@ -71,7 +71,15 @@ def test_a_session_leaves_one_record_when_it_ends() -> None:
         assert leg["local"].startswith("127.0.0.1:40")
 
 
-@pytest.mark.parametrize("why", list(Ending))
+def test_a_session_that_goes_on_elsewhere_is_recorded_there() -> None:
+    served, sink = recorded()
+    served.call("one")
+    for session in served.bench.registry:
+        served.bench.registry.end(session, Ending.MOVED)
+    assert not sink.records
+
+
+@pytest.mark.parametrize("why", [why for why in Ending if why is not Ending.MOVED])
 def test_every_ending_is_recorded(why: Ending) -> None:
     served, sink = recorded()
     served.call("one")
