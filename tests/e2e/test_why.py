@@ -305,8 +305,9 @@ def answers(
     with network() as net, closing(World(net, folder, request.param)) as world:
         make_faults(world)
         make_later_faults(world)
-        world.run(LASTING - 7)
+        # At once: ten seconds after the answer the source is settled, and its socket connected.
         flap(world)
+        world.run(LASTING - 7)
         found: dict[str, Any] = {"path": request.param}
         for name in EXPECTED:
             found[name] = {

@@ -34,6 +34,10 @@ class Faults:
             self.events.append(event)
 
 
+PLAYERS_TURN = 1.0
+"""Seconds: longer than any packet of a prompt lasts."""
+
+
 class World:
     """``bench`` and a responder that speaks to it."""
 
@@ -103,5 +107,7 @@ class World:
         assert not self.sessions()
         assert not self.bench.host.ports, "sockets are left over"
         assert self.bench.plane.free_pairs() == self._free, "ports are left over"
+        # Whoever plays is told at the next packet's turn that there is nobody to play to.
+        self.bench.clock.advance(PLAYERS_TURN)
         left = [call for call in self.bench.clock.getDelayedCalls() if call.active()]
         assert not left, f"timers are left over: {left}"
