@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,20 +14,48 @@ from zope.interface import implementer
 settings.register_profile("relay", deadline=None)
 settings.load_profile("relay")
 
-REAL = ("network", "e2e", "browser", "kernel", "hostile", "packages")
-"""Markers of tests that meet real sockets, processes and clocks."""
+REAL = ("packages", "browser", "hostile", "e2e", "kernel", "network")
+"""Markers of tests that meet real sockets, processes and clocks; the longest ones first."""
+
+SIDE_BY_SIDE = 4
+"""Test processes at most. What meets the real world mostly waits, but is also told by clocks."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite in several processes; what is asked for by name runs in this one."""
+    option = config.option
+    if (
+        config.pluginmanager.hasplugin("xdist")
+        and config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        and option.numprocesses is None
+        and not option.usepdb
+        and not option.collectonly
+    ):
+        option.numprocesses = min(SIDE_BY_SIDE, (os.cpu_count() or 1) + 1)
+        # A file's tests share what it sets up, so they stay together.
+        option.dist = "loadfile"
+        option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give what meets the real world another chance, as the machine may be busy with other things.
+    """Begin with what takes longest, and give what meets the real world another chance.
 
-    How often that was needed stands in pytest's last line.
+    What is slow has to be asked for: ``-m slow``, or by its name. The machine may be busy with
+    other things; how often that was so stands in pytest's last line.
     """
-    if not config.pluginmanager.hasplugin("rerunfailures"):
-        return
+    if "slow" not in config.option.markexpr and "::" not in "".join(config.args):
+        left_out = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=left_out)
+    ranks: dict[object, int] = {}
+    reruns = config.pluginmanager.hasplugin("rerunfailures")
     for item in items:
-        if any(item.get_closest_marker(name) for name in REAL):
+        rank = next((n for n, name in enumerate(REAL) if item.get_closest_marker(name)), len(REAL))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+        if reruns and rank < len(REAL):
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 @implementer(ILogObserver)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from bench import namespaces
-from tests.hostile.rows import ALL
 from tests.hostile.world import Watch, World
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All open sockets; slow ones are left out unless they are wanted."""
+    """All open sockets."""
     for item in items:
         if item.get_closest_marker("hostile"):
             item.add_marker(pytest.mark.network)
-    if os.environ.get(ALL):
-        return
-    for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="takes long: python -m tests.hostile"))
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,6 @@ import ast
 from pathlib import Path
 from typing import NamedTuple
 
-ALL = "RTPPROXY_HOSTILE_ALL"
-"""Set in the environment: slow rows too."""
-
 HERE = Path(__file__).parent
 
 
