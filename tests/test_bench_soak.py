@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from bench.soaking import report
 from bench.soaking.command import Run, main
+from bench.soaking.pipeline import Pipeline
 from bench.soaking.plan import SHARES, Chance, Fate
 from bench.soaking.watch import Sample, kind_of, total
 
@@ -80,6 +82,47 @@ def test_lines_of_the_log_are_told_by_kind() -> None:
         "22:07:08.456 WARN x.Y: E60: no prompt 'b' in \"P soak-00000002\"",
     )
     assert len({kind_of(line) for line in lines}) == 1
+
+
+def test_replies_belong_to_commands_in_their_order() -> None:
+    ours, theirs = socket.socketpair()
+    told: list[tuple[int, bytes]] = []
+    with ours, theirs:
+        pipeline = Pipeline(ours)
+        for number in range(3):
+            pipeline.ask(f"Q {number}", lambda reply, n=number: told.append((n, reply)))  # type: ignore[misc]
+        pipeline.turn()
+        assert theirs.recv(100) == b"Q 0\nQ 1\nQ 2\n"
+        theirs.sendall(b"zero\none\ntw")
+        pipeline.turn()
+        assert (told, pipeline.under_way) == ([(0, b"zero"), (1, b"one")], 1)
+        theirs.sendall(b"o\n")
+        pipeline.turn()
+        assert (told[2:], pipeline.under_way) == ([(2, b"two")], 0)
+
+
+def test_more_commands_than_the_relay_reads_wait_here() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pipeline = Pipeline(ours)
+        for _ in range(100):
+            pipeline.ask("Q" * 10_000, lambda reply: None)
+        pipeline.turn()
+        theirs.setblocking(False)
+        came = 0
+        while came < 100 * 10_001:
+            came += len(theirs.recv(1 << 16))
+            pipeline.turn()
+        assert pipeline.under_way == 100
+
+
+def test_a_relay_that_hangs_up_is_no_silence() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        pipeline = Pipeline(ours)
+        theirs.close()
+        with pytest.raises(ConnectionError):
+            pipeline.turn()
 
 
 @pytest.mark.network

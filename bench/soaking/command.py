@@ -19,6 +19,7 @@ from bench.soaking import report
 from bench.soaking.caller import TURN, Proxy
 from bench.soaking.faults import Faults
 from bench.soaking.party import Parties
+from bench.soaking.pipeline import Pipeline
 from bench.soaking.plan import Chance
 from bench.soaking.watch import Sample, Watch
 
@@ -52,6 +53,16 @@ class Soaked(Ours):
             *("--http", f"unix:{self.folder / 'http'}"),
         )
         return super()._start(stack)
+
+    def connection(self) -> socket.socket:
+        """Another control connection. Raises OSError."""
+        made = socket.socket(socket.AF_UNIX)
+        try:
+            made.connect(str(self.folder / "control"))
+        except OSError:
+            made.close()
+            raise
+        return made
 
 
 @dataclass
@@ -102,18 +113,19 @@ def soak(asked: argparse.Namespace) -> Run:
         relay = stack.enter_context(Soaked("relay", mover(cpus, asked.nice)))
         parties = Parties(CALLER, CALLEE)
         stack.callback(parties.close)
+        pipeline = Pipeline(stack.enter_context(relay.connection()))
         chance = Chance(asked.seed)
         faults = Faults(relay.pid, relay.folder / "control", relay.folder / "recordings", chance)
         stack.callback(faults.end)
         watch = Watch(relay.pid, relay.folder / "http", relay.folder / "log", time.monotonic)
         # What is done for the first time: some calls whose figures nobody wants.
-        warm = _proxy(relay, parties, chance, faults, asked)
+        warm = _proxy(pipeline, parties, chance, faults, asked)
         _drive(warm, asked.warm, lambda elapsed: None)
         before = watch.wait_until_calm(CALM)
-        proxy = _proxy(relay, parties, chance, faults, asked, first=warm.started)
+        proxy = _proxy(pipeline, parties, chance, faults, asked, first=warm.started)
         watch.began = proxy.began
         parties.sent = parties.heard = parties.foreign = 0
-        samples = _measured(proxy, faults, watch, relay, chance, asked)
+        samples = _measured(proxy, pipeline, faults, watch, relay, chance, asked)
         after = watch.wait_until_calm(CALM)
     return Run(
         about=about,
@@ -124,6 +136,7 @@ def soak(asked: argparse.Namespace) -> Run:
         counts={
             "sessions": proxy.started,
             "not begun in time": proxy.skipped,
+            "ended by the relay before they were deleted": proxy.late,
             "commands": sum(proxy.commands.values()),
             "moved": proxy.moved,
             "recorded": proxy.recorded,
@@ -142,7 +155,7 @@ def soak(asked: argparse.Namespace) -> Run:
 
 
 def _proxy(
-    relay: Soaked,
+    pipeline: Pipeline,
     parties: Parties,
     chance: Chance,
     faults: Faults,
@@ -150,11 +163,12 @@ def _proxy(
     first: int = 0,
 ) -> Proxy:
     return Proxy(
-        relay.client,
+        pipeline,
         parties,
         chance,
         rate=asked.rate,
         hold=asked.hold,
+        lives=(SETUP_TTL, TTL),
         shaken=faults.shaken,
         first=first,
     )
@@ -162,6 +176,7 @@ def _proxy(
 
 def _measured(
     proxy: Proxy,
+    pipeline: Pipeline,
     faults: Faults,
     watch: Watch,
     relay: Soaked,
@@ -180,8 +195,8 @@ def _measured(
         faults.tick()
         if elapsed >= state["look"]:
             state["look"] = elapsed + every
-            samples.append(watch.look(proxy.started, proxy.slowest, ask=not faults.shaken()))
-            proxy.slowest = 0.0
+            samples.append(watch.look(proxy.started, pipeline.slowest, ask=not faults.shaken()))
+            pipeline.slowest = 0.0
             _sweep(relay.folder / "recordings")
             if not asked.quiet:
                 _show(samples[-1], asked.seconds)

@@ -28,13 +28,10 @@ class Parties:
     def __init__(self, caller: str, callee: str) -> None:
         self.sockets = _bound(caller), _bound(callee), _bound(caller)
         self.sent = self.heard = self.foreign = 0
-        self._expected: dict[int, int] = {}
-
-    @property
-    def addresses(self) -> tuple[Address, Address, Address]:
+        first, second, third = (each.getsockname()[:2] for each in self.sockets)
+        self.addresses: tuple[Address, Address, Address] = first, second, third
         """The callers', the callees', and that of callers who have moved."""
-        caller, callee, moved = (each.getsockname()[:2] for each in self.sockets)
-        return caller, callee, moved
+        self._expected: dict[int, int] = {}
 
     def talk(self, number: int, ports: tuple[Address, Address], moved: bool, first: int) -> None:
         """Packets of that call from both parties; ``ports`` is where each of them sends.
@@ -53,6 +50,10 @@ class Parties:
         """Count what has come."""
         for sock in self.sockets:
             _each(sock, self._count)
+
+    def waits(self, number: int) -> bool:
+        """Whether something said in that call has not been heard."""
+        return bool(self._expected.get(number))
 
     def over(self, number: int) -> None:
         """That call is to be heard no more."""

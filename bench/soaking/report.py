@@ -136,7 +136,7 @@ def plot(samples: Sequence[Sample]) -> str:
         Curve("port pairs in use", known("ports")),
         Curve("processor time of the relay, s", [each.cpu for each in samples]),
         Curve("lines of the log", known("log_lines")),
-        Curve("slowest turn of commands, ms", [each.slowest * 1000 for each in samples]),
+        Curve("slowest command, ms", [each.slowest * 1000 for each in samples]),
     ]
     return svg("A soak", [each.when for each in samples], curves)
 

@@ -28,7 +28,7 @@ class Sample:
     """Seconds the process has run."""
     log_lines: int
     slowest: float
-    """Of the commands of one turn since the last look."""
+    """Command since the last look, to its reply."""
     sessions: int = -1
     timers: int = -1
     ports: int = -1
