@@ -27,6 +27,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option = config.option
     if (
         config.pluginmanager.hasplugin("xdist")
+        and not hasattr(config, "workerinput")  # one of those processes
         and config.args_source is pytest.Config.ArgsSource.TESTPATHS
         and option.numprocesses is None
         and not option.usepdb
