@@ -158,8 +158,13 @@ or before the reply, datagrams of a stranger to ports of calls, the process stop
 of recordings gone for half a second, no descriptors to be had for half a second. ``--seed``
 repeats a run.
 
+Commands do not wait for the replies to others, so the rate is the relay's as long as it is not the
+machine's; calls that are not begun within a second of their time are counted as such. Parties hang
+up, or move, when they have heard what is on its way to them, or after two seconds.
+
 Every reply is compared with what it must be; while a fault is at work that commands may notice, an
-error is counted and is none. Every packet of a call must arrive. The figures of the process are the
+error is counted and is none, and so is the end of a session that was deleted only after its time to
+live. Every packet of a call must arrive. The figures of the process are the
 kernel's and those of :doc:`metrics`; *before* is after some seconds of warming up, *after* when the
 last forgotten call has been ended by its time to live. The command fails where memory has grown by
 more than 5 % from the second tenth of the run to the last, where a descriptor, a timer, a port or a
