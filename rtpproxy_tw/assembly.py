@@ -442,6 +442,7 @@ def _connect(
             about=lambda: cluster.about(
                 sessions=len(registry), room=room(), draining=relay.draining
             ),
+            is_here=cluster.addresses.has,
         ),
         registry=registry,
         responder=control.responder,

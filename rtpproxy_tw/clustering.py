@@ -16,11 +16,11 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from rtpproxy_tw.addresses import family_of, is_loopback
+from rtpproxy_tw.addresses import family_of
 from rtpproxy_tw.cluster.holding import Calls
 from rtpproxy_tw.cluster.location import read_location
 from rtpproxy_tw.cluster.node import Node, NotTaken
-from rtpproxy_tw.cluster.peers import Answering, Peers
+from rtpproxy_tw.cluster.peers import Answering, Peers, Refused
 from rtpproxy_tw.cluster.router import Router, answered
 from rtpproxy_tw.commands import Command, Origin, Reply
 from rtpproxy_tw.configuration.options import version
@@ -29,7 +29,7 @@ from rtpproxy_tw.continuity.belongings import Luggage
 from rtpproxy_tw.control.listeners import Listener, bound
 from rtpproxy_tw.control.responder import Executor, Responder
 from rtpproxy_tw.errors import ConfigError, RecordingRefused, RelayError
-from rtpproxy_tw.host_networks import own_interfaces
+from rtpproxy_tw.host_addresses import HostAddresses
 from rtpproxy_tw.interfaces import ISessionObserver
 from rtpproxy_tw.latch import Latch, RtpproxyLatch, StrictLatch
 from rtpproxy_tw.media.udpport import bind_media
@@ -49,6 +49,9 @@ COUNTER: Kind = "counter"
 
 BEATS = 4
 """In one lease."""
+
+LIVING = 0.2
+"""Seconds in which an owner that is to write everything down must have said a word."""
 
 GIVING = 1.0
 """Seconds that a living owner has to write everything down; an unresponsive one costs as much."""
@@ -81,6 +84,7 @@ class OurCalls:
         tos: int,
         adopted: Sequence[Callable[[Session], None]],
         about: Callable[[], dict[str, Any]],
+        is_here: Callable[[str], bool],
     ) -> None:
         self._registry = registry
         self._plane = plane
@@ -93,6 +97,7 @@ class OurCalls:
         self._adopted = tuple(adopted)
         self._links: list[records.Link] = []
         self.about = about
+        self.is_here = is_here
 
     def all(self) -> Sequence[Session]:
         """See Calls."""
@@ -109,15 +114,6 @@ class OurCalls:
             session.complete,
             *(stream.latch.remote for leg in session.legs for stream in leg.streams),
         )
-
-    def is_here(self, address: str) -> bool:
-        """See Calls."""
-        if is_loopback(address):
-            return True
-        try:
-            return any(str(each.ip) == address for each in own_interfaces())
-        except OSError:
-            return True
 
     def leave(self, session: Session) -> None:
         """See Calls."""
@@ -264,6 +260,7 @@ class Clustering(MultiService):
         self._restoring = False
         self.store = RedisStore(read_location(settings.redis), reactor)
         self.node: Node | None = None
+        self.addresses = HostAddresses(reactor, lambda: self._connected.addresses_changed())
         self.router: Router | None = None
         self.peers = Peers(reactor, self._about_peer)
 
@@ -294,9 +291,8 @@ class Clustering(MultiService):
             standby=[each for each in settings.standby if each not in own],
             lease=lease,
         )
-        self.node.give = lambda name, address: self.peers.ask(
-            name, {"kind": "give", "address": address}, GIVING
-        )
+        self.node.give = self._give
+        registry.may_end = self.node.may_end
         self.router = Router(
             node=self.node,
             peers=self.peers,
@@ -306,6 +302,7 @@ class Clustering(MultiService):
         )
         responder.route = self.router.route
         self._respond = responder.respond
+        self.addresses.setServiceParent(self)
         every(lease / BEATS, reactor, self.node.tick).setServiceParent(self)
         if settings.cluster_listen is not None:
             factory = Answering(self._token, self._answer)
@@ -453,10 +450,20 @@ class Clustering(MultiService):
     def _about_peer(self, name: str) -> dict[str, Any] | None:
         return self._connected.peers.get(name)
 
+    def _give(self, name: str, address: str) -> Deferred[Any]:
+        # An address that moved mostly did so because that node's host is gone, and who has no
+        # process there any more, or no host, is not waited for.
+        alive = self.peers.ask(name, {"kind": "ping"}, LIVING).addErrback(_words)
+        return alive.addCallback(
+            lambda _: self.peers.ask(name, {"kind": "give", "address": address}, GIVING)
+        )
+
     def _answer(self, kind: str, message: dict[str, Any]) -> Any:
         match kind:
             case "command":
                 return answered(self._respond, message)
+            case "ping":
+                return {}
             case "give":
                 address = str(message.get("address"))
                 if address not in self._connected.holdings:
@@ -511,6 +518,11 @@ def read_nodes(found: dict[str, bytes | None]) -> list[dict[str, Any]]:
             read = None
         nodes[name] = read if isinstance(read, dict) else None
     return nodes_view(nodes)
+
+
+def _words(failure: Any) -> None:
+    """A node of an earlier version refuses what it does not know, so it lives."""
+    failure.trap(Refused)
 
 
 def _first(failure: Any) -> Any:

@@ -23,6 +23,10 @@ SLACK = 0.01
 """Seconds by which a session may end late rather than have its timer set anew."""
 
 
+UNCERTAIN = 1.0
+"""Seconds after which it is asked again whether the end of a session is ours to tell."""
+
+
 class TooManySessions(RelayError):
     """A configured limit of sessions is reached; the text says which."""
 
@@ -74,6 +78,8 @@ class SessionRegistry:
         """When the process last gave a sign."""
         self.short_of_memory: Callable[[], bool] = lambda: False
         """Whether there is no memory for further sessions."""
+        self.may_end: Callable[[Session], bool] = lambda session: True
+        """Whether it is certain that nobody else goes on with it; asked when its time is over."""
         self.when_empty: Callable[[], None] = lambda: None
         self.when_touched: Callable[[Session], None] = lambda session: None
         """Called for each session that a command finds, before it does anything to it."""
@@ -317,6 +323,8 @@ class SessionRegistry:
         deadline = self._deadline(session)
         if deadline > now:
             self._timers[session] = self._clock.callLater(deadline - now, self._check, session)
+        elif not self.may_end(session):
+            self._timers[session] = self._clock.callLater(UNCERTAIN, self._check, session)
         elif self._max_duration and now >= session.created + self._max_duration:
             self.end(session, Ending.MAX_DURATION)
         else:

@@ -53,6 +53,20 @@ def test_an_idle_session_ends_after_its_ttl() -> None:
     assert not bench.clock.getDelayedCalls()
 
 
+def test_a_session_that_others_may_go_on_with_waits_until_that_is_known() -> None:
+    bench = Bench(ttl=60)
+    call(bench)
+    known = False
+    bench.registry.may_end = lambda session: known
+    bench.clock.advance(61)
+    bench.clock.advance(30)
+    assert alive(bench) == 1
+    known = True
+    bench.clock.advance(1.1)
+    assert alive(bench) == 0
+    assert bench.observer.endings == [Ending.TIMEOUT]
+
+
 def test_a_packet_postpones_the_end_without_touching_the_timer() -> None:
     """One timer per session, none per packet."""
     bench = Bench(ttl=60)

@@ -61,6 +61,12 @@ class Holding:
     writing: bool = False
     here: bool | None = None
     """Whether the address was on an interface of this host at the last look; None: not looked."""
+    confirmed: float = 0.0
+    """When the store last said that we are its owner."""
+    settled: bool = False
+    """While somebody else is its owner: what we had of it was left to that one."""
+    taken_at: float | None = None
+    """When the last take-over ended."""
     abstains: float = 0.0
     """Until then it is left to whoever asked for it."""
     resync: bool = False
@@ -88,4 +94,5 @@ class Holding:
             "taken_over": self.taken,
             "not_taken_over": self.refused,
             "took_seconds": round(self.took, 3),
+            "taken_seconds_ago": None if self.taken_at is None else round(now - self.taken_at, 3),
         }

@@ -50,6 +50,9 @@ TELLING = 5.0
 """Seconds without a word after which a node is thought to be gone, by the list of nodes alone."""
 
 
+CAME = "it has come to this host"
+
+
 class NotTaken(RelayError):
     """An address was not taken over; the text says why."""
 
@@ -125,6 +128,22 @@ class Node:
         if holding is None or holding.mine is not None:
             return True
         return holding.own and not holding.watch.is_alive(self.clock.seconds())
+
+    def may_end(self, session: Session) -> bool:
+        """Whether the end of ``session`` by lapse of time is ours to tell.
+
+        Not where another node may go on with it: where we have not been told for long that we are
+        the owner, though the store answers, or though packets go elsewhere.
+        """
+        holding = self.holdings.get(self.calls.address_of(session))
+        if holding is None:
+            return True
+        if holding.mine is None:
+            owner = holding.watch.owner
+            return owner is None or not holding.watch.beats
+        if self.clock.seconds() - holding.confirmed <= 2 * self.lease:
+            return True
+        return not self.store.usable and self.calls.is_here(holding.address)
 
     def living(self) -> list[str]:
         """The other nodes that are alive."""
@@ -266,6 +285,7 @@ class Node:
             self.log.failure("the cluster was not looked at", failure)
         for holding in self.holdings.values():
             holding.watch.blind()
+            holding.settled = False
             holding.resync = holding.resync or holding.mine is not None
 
     @inlineCallbacks
@@ -302,20 +322,22 @@ class Node:
             return
         if (found.node, found.epoch) != (mine.node, mine.epoch):
             yield self._lost(holding, found)
-        elif holding.resync:
+            return
+        holding.confirmed = self.clock.seconds()
+        if holding.resync:
             yield self._compare(holding)
 
     def _watch(self, holding: Holding, written: Owner | None) -> None:
         now = self.clock.seconds()
         dead = holding.watch.see(written, now)
         # What is our own is taken where nobody has it, or where we had it before we were restarted.
-        here = self.calls.is_here(holding.address)
-        # Where the address is, packets come to.
-        came, holding.here = here and holding.here is False, here
-        if came and written is not None:
-            self._take_if_possible(holding, "it has come to this host")
+        if self._came(holding) and written is not None:
+            self._take_if_possible(holding, CAME)
             return
         if now < holding.abstains:
+            return
+        if written is not None and written.node != self.name and holding.watch.beats and not dead:
+            self._settle(holding, written)
             return
         mine = holding.own and holding.watch.is_vacant(now)
         if written is not None:
@@ -324,6 +346,40 @@ class Node:
             gone = written.node if written is not None else ""
             why = "it was nobody else's" if mine else f"{gone or 'its owner'} is gone"
             self._take_if_possible(holding, why)
+
+    def _settle(self, holding: Holding, owner: Owner) -> None:
+        """Somebody else lives and has it: what we began, or were left, without knowing is its."""
+        if holding.settled:
+            return
+        holding.settled = True
+        if not (sessions := self._of(holding)):
+            return
+        if self.calls.is_here(holding.address) and not owner.here:
+            self._take_if_possible(holding, "it is here, where packets come")
+        else:
+            self._leave_to(holding, owner, sessions)
+
+    def _leave_to(self, holding: Holding, owner: Owner, sessions: list[Session]) -> None:
+        for session in sessions:
+            self.calls.leave(session)
+        self.log.error(
+            "{address} is {node}'s now: {count} sessions are left to it",
+            address=holding.address,
+            node=owner.node,
+            count=len(sessions),
+        )
+
+    def addresses_changed(self) -> None:
+        """Addresses came to this host, or left it. Where one is, packets come to."""
+        for holding in self.holdings.values():
+            idle = holding.mine is None and holding.waiting is None and holding.here is not None
+            if idle and not self.stopped and self._came(holding) and holding.watch.owner:
+                self._take_if_possible(holding, CAME)
+
+    def _came(self, holding: Holding) -> bool:
+        here = self.calls.is_here(holding.address)
+        came, holding.here = here and holding.here is False, here
+        return came
 
     def _take_if_possible(self, holding: Holding, why: str) -> None:
         self.take_over(holding.address, why).addErrback(self._not_taken, holding)
@@ -355,13 +411,8 @@ class Node:
                 return
         sessions = self._of(holding)
         holding.mine = None
+        self._leave_to(holding, found, sessions)
         self._forget(holding)
-        self.log.error(
-            "{address} is {node}'s now: {count} sessions are left to it",
-            address=holding.address,
-            node=found.node,
-            count=len(sessions),
-        )
 
     def _forget(self, holding: Holding) -> None:
         for session in self._of(holding):
@@ -369,6 +420,7 @@ class Node:
         holding.pending.clear()
         holding.changes.clear()
         holding.watch, holding.here = Watch(self.lease), None
+        holding.settled = False
 
     @inlineCallbacks
     def _take(self, holding: Holding, why: str) -> Any:
@@ -392,7 +444,8 @@ class Node:
             refused += yield self._restore(list(page.lines))
             cursor, first = page.cursor, False
         self.calls.restored()
-        holding.mine = mine
+        holding.mine, holding.taken_at = mine, self.clock.seconds()
+        holding.confirmed = holding.taken_at
         count = len(self._of(holding)) - before
         holding.took = self._now() - began
         holding.taken += count

@@ -42,6 +42,10 @@ class Dead(NoAnswer):
     """There is no process any more where it was."""
 
 
+class Refused(NoAnswer):
+    """The other node answered that it does not do that."""
+
+
 class Asked(LineReceiver):
     """The side that answers."""
 
@@ -147,7 +151,7 @@ class Asking(LineReceiver):
             return
         if waiting is not None:
             if "error" in message:
-                waiting.errback(NoAnswer(str(message["error"])))
+                waiting.errback(Refused(str(message["error"])))
             else:
                 waiting.callback(message)
 
@@ -217,7 +221,11 @@ class Peers:
         if made is not None and made.gone:
             del self._connections[place]
         why = failure.getErrorMessage() or type(failure.value).__name__
-        kind = Dead if failure.check(ConnectionRefusedError) else NoAnswer
+        kind: type[NoAnswer] = NoAnswer
+        if failure.check(ConnectionRefusedError):
+            kind = Dead
+        elif failure.check(Refused):
+            kind = Refused
         raise kind(f"{node}: {why}") from failure.value
 
 

@@ -23,6 +23,8 @@ class Watch:
         self._since = 0.0
         self._asked: float | None = None
         self._owned = False
+        self.beats = False
+        """Whether the owner was seen to count on: proof that it lives, or did a moment ago."""
 
     @property
     def owner(self) -> Owner | None:
@@ -33,6 +35,11 @@ class Watch:
         """The store said so at ``now``; whether the address is to be taken over."""
         gap = self._asked is None or now - self._asked > self._lease / 2
         self._asked = now
+        before = self._seen
+        if before is None or owner is None or owner[:2] != before[:2]:
+            self.beats = False
+        elif owner.beat != before.beat:
+            self.beats = True
         if owner != self._seen or gap:
             self._seen, self._since = owner, now
         if owner is None:
@@ -49,6 +56,7 @@ class Watch:
     def blind(self) -> None:
         """The store did not answer."""
         self._asked = None
+        self.beats = False
 
     def is_alive(self, now: float) -> bool:
         """Whether there is an owner, as far as is known."""

@@ -257,3 +257,59 @@ def test_a_node_of_the_same_name_goes_on_at_once(world: World) -> None:
     world.run(0.5)
     assert owner(world, A) == "one"
     assert world.calls("one") == {"x", "y"}
+
+
+def test_an_address_that_comes_to_a_host_is_taken_over_without_waiting_for_a_beat(
+    world: World,
+) -> None:
+    two, calls, _ = world.nodes["two"]
+    calls.here = False
+    world.run(1)
+    calls.here = True
+    two.addresses_changed()
+    assert owner(world, A) == "two"
+    assert world.calls("two") == {"x", "y"}
+
+
+def test_addresses_that_were_always_here_are_no_news(world: World) -> None:
+    world.nodes["two"][0].addresses_changed()
+    assert owner(world, A) == "one"
+
+
+def test_what_a_node_began_without_knowing_of_the_owner_is_left_to_that_one(world: World) -> None:
+    calls = world.nodes["two"][1]
+    calls.add("orphan", A)
+    world.run(1)
+    assert calls.left == []  # it was looked at when the owner was first seen
+    world.nodes["two"][2].broken = True
+    world.run(1)
+    world.nodes["two"][2].broken = False
+    world.run(1)
+    assert calls.left == ["orphan"]
+    assert owner(world, A) == "one"
+
+
+def test_what_was_begun_without_knowing_stays_where_the_packets_come(world: World) -> None:
+    world.nodes["one"][1].here = False
+    calls = world.nodes["two"][1]
+    calls.add("mine", A)
+    world.nodes["two"][2].broken = True
+    world.run(1)
+    world.nodes["two"][2].broken = False
+    world.run(2)
+    assert owner(world, A) == "two"
+    assert world.calls("two") == {"mine", "x", "y"}
+    assert calls.left == []
+
+
+def test_time_ends_no_session_that_another_node_may_go_on_with(world: World) -> None:
+    one, calls, store = world.nodes["one"]
+    session = calls.sessions["x"][0]
+    assert one.may_end(session)
+    world.running.discard("one")  # held up: when it goes on, it has not been told for long
+    world.run(3)
+    assert not one.may_end(session)
+    store.broken = True  # nobody can be asked, but packets come here
+    assert one.may_end(session)
+    calls.here = False
+    assert not one.may_end(session)
