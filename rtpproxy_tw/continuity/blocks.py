@@ -20,12 +20,13 @@ LONGEST = 1 << 24
 """Octets of a record."""
 
 MAGIC = b"RTWb"
-_NOTHING = bytes(len(MAGIC))
-
 HEADER = Struct("<4sIQQII")
 """Magic, checksum of all that follows, order of writing, number, length, size class."""
 
 _CHECKED_FROM = 8
+
+_NOTHING = bytes(_CHECKED_FROM)
+"""In place of magic and checksum: the next record there, half written, must not revive this one."""
 
 
 class Found(NamedTuple):

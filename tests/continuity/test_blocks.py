@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtpproxy_tw.continuity.blocks import BLOCK, HEADER, Blocks, read
@@ -62,6 +62,7 @@ def test_the_latest_record_of_each_number_is_found(life: list[Step]) -> None:
 
 
 @given(life=steps, octets=st.binary(max_size=3 * BLOCK), cut=st.integers(0, 4 * BLOCK))
+@example(life=[(0, b""), (0, b""), (0, None)], octets=b"", cut=4)
 def test_a_death_amid_writing_leaves_the_record_before(
     life: list[Step], octets: bytes, cut: int
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.redis_server import PROGRAM, RedisServer
+from tests.e2e import loopback
 from tests.e2e.process import wait_until
 from tests.e2e.relay import Relay
 
@@ -23,7 +24,8 @@ pytestmark = [
     pytest.mark.skipif(PROGRAM is None, reason="no redis-server here"),
 ]
 
-ONE, TWO = "127.0.77.1", "127.0.77.2"
+ONE, TWO, NOBODY = loopback.host(71), loopback.host(72), loopback.host(79)
+CALLER, CALLEE = loopback.host(73), loopback.host(74)
 LEASE = 600
 """Milliseconds."""
 
@@ -139,9 +141,9 @@ class Call:
 
     def __init__(self, relay: Relay, name: str) -> None:
         self.name = name
-        self.caller, self.callee = Party("127.0.78.1"), Party("127.0.78.2")
-        self.to_callee = _place(relay.ask(f"U {name} 127.0.78.1 {self.caller.port} f"))
-        self.to_caller = _place(relay.ask(f"L {name} 127.0.78.2 {self.callee.port} f t"))
+        self.caller, self.callee = Party(CALLER), Party(CALLEE)
+        self.to_callee = _place(relay.ask(f"U {name} {CALLER} {self.caller.port} f"))
+        self.to_caller = _place(relay.ask(f"L {name} {CALLEE} {self.callee.port} f t"))
 
     def goes_on(self) -> None:
         """Both hear each other."""
@@ -168,12 +170,12 @@ def test_a_bye_that_comes_to_the_wrong_relay_reaches_its_call(nodes: Nodes) -> N
     one, two = nodes.relays[ONE], nodes.relays[TWO]
     call = Call(one, "wrong")
     nodes.wait_until_written("wrong", ONE)
-    assert two.ask(f"U wrong 127.0.78.1 {call.caller.port} f t").split()[1] == ONE
+    assert two.ask(f"U wrong {CALLER} {call.caller.port} f t").split()[1] == ONE
     assert re.fullmatch(r"\d+ \d+ \d+ \d+ \d+", two.ask("Q wrong f t"))
     assert two.ask("D wrong f t") == "0"
     assert one.count_sessions() == two.count_sessions() == 0
     assert two.ask("D wrong f t") == "E50"
-    assert two.ask("L nowhere 127.0.78.1 4000 f t") == "0"
+    assert two.ask(f"L nowhere {CALLER} 4000 f t") == "0"
     call.close()
 
 
@@ -231,7 +233,7 @@ def test_troubles_of_redis_touch_neither_calls_nor_commands(nodes: Nodes, troubl
         case "emptied":
             redis.ask("FLUSHALL")
         case "read-only":
-            redis.ask("REPLICAOF", "127.0.77.9", "1")
+            redis.ask("REPLICAOF", NOBODY, "1")
         case "full":
             redis.ask("CONFIG", "SET", "maxmemory", "1")
         case "garbage":
@@ -240,7 +242,7 @@ def test_troubles_of_redis_touch_neither_calls_nor_commands(nodes: Nodes, troubl
     slowest = 0.0
     for number in range(20):
         began = time.monotonic()
-        assert one.ask(f"U new{number} 127.0.78.1 4000 f", timeout=2).split()[1] == ONE
+        assert one.ask(f"U new{number} {CALLER} 4000 f", timeout=2).split()[1] == ONE
         slowest = max(slowest, time.monotonic() - began)
         time.sleep(0.1)
     before.goes_on()
@@ -299,7 +301,7 @@ def test_a_relay_that_drains_gives_new_calls_to_the_other_one_and_serves_its_own
     new = Call(one, "new")
     new.goes_on()
     assert new.to_callee[0] == TWO
-    assert one.ask(f"U old 127.0.78.1 {call.caller.port} f t").split()[1] == ONE
+    assert one.ask(f"U old {CALLER} {call.caller.port} f t").split()[1] == ONE
     call.goes_on()
     assert (one.count_sessions(), two.count_sessions()) == (1, 1)
     assert one.ask("D new f t") == one.ask("D old f t") == "0"

@@ -21,13 +21,13 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import interrupted
+from tests.e2e import interrupted, loopback
 from tests.e2e.process import wait_until
 from tests.e2e.relay import Relay
 
 pytestmark = pytest.mark.network
 
-HOST = "127.0.0.41"
+HOST = loopback.host(41)
 CALLS = 20
 
 USERSPACE = ("--fast-path", "none")

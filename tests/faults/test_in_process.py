@@ -21,12 +21,13 @@ import pytest
 from rtpproxy_tw.addresses import LocalAddress, LocalAddresses
 from rtpproxy_tw.configuration.settings import ControlAddress, Settings
 from tests.conftest import LoggedFailures
+from tests.e2e import loopback
 from tests.faults.scenario import Parties, play, prompt
 from tests.test_tap import Running
 
 pytestmark = pytest.mark.network
 
-HOST, CLIENT = "127.0.0.88", "127.0.0.89"
+HOST, CLIENT = loopback.host(88), loopback.host(89)
 
 FUNCTIONS: dict[str, tuple[Any, str, int]] = {
     "bind": (socket.socket, "bind", errno.EADDRINUSE),

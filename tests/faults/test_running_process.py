@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import loopback
 from tests.e2e.process import wait_until
 from tests.e2e.relay import CONTROL_PORT, Relay
 from tests.faults.injection import AVAILABLE, Injection
@@ -26,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs to trace processes"),
 ]
 
-HOST, CLIENT = "127.0.0.86", "127.0.0.87"
+HOST, CLIENT = loopback.host(86), loopback.host(87)
 
 REFUSALS = {
     "socket": ("EMFILE", "ENOBUFS"),

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from tests.e2e import loopback
 from tests.e2e.process import wait_until
 from tests.e2e.relay import Relay
 from tests.recording.talking import Talker, power
 
 pytestmark = pytest.mark.network
 
-HOST = "127.0.0.77"
+HOST = loopback.host(75)
 
 _HOOK = """
 import sys
