@@ -77,6 +77,16 @@ def library(name: str, file: str) -> ctypes.CDLL | None:
         return None
 
 
+def amr_nb(av: Any) -> list[bytes] | None:
+    """A second of tone as storage frames of 20 ms, of 12.2 kbit/s; None without an encoder.
+
+    PyAV has had it up to version 18; what decodes is in all of them.
+    """
+    if "libopencore_amrnb" not in av.codecs_available:
+        return None
+    return encoded(av, "libopencore_amrnb", 8000, 160, 12200)
+
+
 def amr_wb(mode: int = 2) -> list[bytes] | None:
     """A second of tone as storage frames of 20 ms, of 12.65 kbit/s; None without an encoder."""
     encoder = library("vo-amrwbenc", "libvo-amrwbenc.so.0")

@@ -78,8 +78,8 @@ TONES: dict[str, tuple[Codec, Callable[[Any], list[bytes] | None]]] = {
     **{
         f"AMR aligned: {aligned}": (
             Codec("AMR", 8000),
-            lambda av, aligned=aligned: encoding.amr(  # type: ignore[misc]  # bound per turn
-                encoding.encoded(av, "libopencore_amrnb", 8000, 160, 12200), aligned=aligned
+            lambda av, aligned=aligned: (  # type: ignore[misc]  # bound per turn
+                (frames := encoding.amr_nb(av)) and encoding.amr(frames, aligned=aligned)
             ),
         )
         for aligned in (False, True)
