@@ -308,7 +308,19 @@ class RedisStore:
                 convertNumbers=False,
             )
         )
-        opened: Deferred[Protocol] = Deferred()
+        made: list[Protocol] = []
+
+        def give_up(_: object) -> None:
+            # As where Redis takes the connection and then does not let us in.
+            for protocol in made:
+                protocol.transport.abortConnection()
+            connecting.cancel()
+
+        opened: Deferred[Protocol] = Deferred(give_up)
+
+        def ready(protocol: Protocol) -> Any:
+            made.append(protocol)
+            return protocol.whenConnected()
 
         def connected(protocol: Protocol) -> None:
             protocol.charset = None
@@ -321,7 +333,7 @@ class RedisStore:
 
         factory.failed.addErrback(refused)
         connecting = endpoint.connect(factory)
-        connecting.addCallback(lambda protocol: protocol.whenConnected())
+        connecting.addCallback(ready)
         connecting.addCallbacks(connected, refused)
         return opened
 

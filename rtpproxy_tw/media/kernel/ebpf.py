@@ -453,7 +453,12 @@ class EbpfPath:
         hosts = self._requests.hosts()
         table = self._program.maps["hosts"]
         for host in self._hosts - hosts:
-            del table[layout.pack_key((host, 0))]
+            try:
+                del table[layout.pack_key((host, 0))]
+            except KeyError:
+                pass
+            except OSError:
+                hosts.add(host)  # to be tried again
         for host in sorted(hosts - self._hosts):
             try:
                 table[layout.pack_key((host, 0))] = bytes(4)

@@ -175,8 +175,12 @@ def listener() -> socket.socket:
     sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    sock.bind((0, 0))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.bind((0, 0))
+    except OSError:
+        sock.close()
+        raise
     for group in GROUPS:
         try:
             sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
