@@ -55,6 +55,8 @@ class Table:
         self._state = memoryview(self._state_memory).cast("Q")
         self._free = deque(range(capacity))
         self._locals: dict[int, Address] = {}
+        self._stuck: dict[bytes, int] = {}
+        """Slots that the program still finds, by the key that could not be deleted."""
         self._takers: dict[tuple[int, int], int] = {}
 
     def serve_until(self, ns: int) -> None:
@@ -75,7 +77,9 @@ class Table:
         return found
 
     def put(self, local: Address, description: bytes, rtp: RtpState) -> int:
-        """Carry a flow; the number of its slot. Raises Full."""
+        """Carry a flow; the number of its slot. Raises Full or OSError."""
+        for stuck in list(self._stuck):
+            self._unname(stuck, self._stuck.pop(stuck))
         if not self._free:
             raise Full
         slot = self._free.popleft()
@@ -85,13 +89,16 @@ class Table:
             zeros + description + layout.pack_rtp(rtp)
         )
         self._hold(slot, description)
+        key = layout.pack_key(local)
         try:
-            self._flows[layout.pack_key(local)] = slot.to_bytes(4, "little")
+            self._flows[key] = slot.to_bytes(4, "little")
         except OSError as error:
             self._free.append(slot)
             if error.errno in (errno.E2BIG, errno.ENOMEM):
                 raise Full from None
             raise
+        if key in self._stuck:
+            self._free.append(self._stuck.pop(key))
         self._words[slot * _WORDS + layout.LIVE] = 1
         self._locals[slot] = local
         self._take_port(local)
@@ -102,12 +109,22 @@ class Table:
         local = self._locals.pop(slot)
         self._words[slot * _WORDS + layout.LIVE] = 0
         self._leave_port(local)
-        del self._flows[layout.pack_key(local)]
+        self._unname(layout.pack_key(local), slot)
         self._wait(slot)
         start = slot * layout.SLOT_SIZE
-        content = self._memory[start : start + layout.SLOT_SIZE]
+        return self._memory[start : start + layout.SLOT_SIZE]
+
+    def _unname(self, key: bytes, slot: int) -> None:
+        """Let ``key`` lead to the slot no more, which then is free."""
+        try:
+            del self._flows[key]
+        except KeyError:
+            pass
+        except OSError:
+            # Whatever flow had the slot next would be found by this key, too.
+            self._stuck[key] = slot
+            return
         self._free.append(slot)
-        return content
 
     def change(self, slot: int, description: bytes) -> None:
         """Put another description; datagrams that come in the meantime go to the socket."""
