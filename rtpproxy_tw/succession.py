@@ -62,8 +62,6 @@ class MediaPart:
 
     def pack(self, session: Session, luggage: Luggage) -> Any:
         """See Part."""
-        # What is connected to its party would hear nobody else over there.
-        self._plane.release(session)
         found = {}
         for leg in session.legs:
             sockets = self._plane.sockets(leg)
@@ -102,11 +100,6 @@ def _pair(leg: Leg, numbers: Any, luggage: Luggage) -> tuple[socket.socket, sock
     except BaseException:
         rtp.close()
         raise
-    for each in (rtp, rtcp):
-        # After a crash: what is connected to its party would hear nobody else.
-        with suppress(OSError):
-            each.getpeername()
-            disconnect(each)
     return rtp, rtcp
 
 
@@ -329,15 +322,27 @@ class Succession:
         self._left = tuple(left)
         self._version = version
 
-    def give(self, channel: Channel) -> None:
-        """Hand everything over; returns when the other relay serves. Raises HandoverError."""
-        sessions = list(self._registry)
-        for session in sessions:
-            # Before anything is counted: the kernel would go on counting.
+    def giver(self, channel: Channel) -> Giver:
+        """Hands everything over, by and by; :meth:`give` is its last step."""
+        media, *others = self._parts
+        return Giver(
+            channel,
+            sessions=lambda: self._registry,
+            lasting=(media,),
+            parts=others,
+            first=self._first,
+            last=self._last,
+            now=self._now,
+        )
+
+    def give(self, giver: Giver) -> None:
+        """Nobody relays from now on; returns when the other relay serves. Raises HandoverError."""
+        for session in self._registry:
+            # Before anything is counted: the kernel would go on counting. And what is connected to
+            # its party would hear nobody else over there.
             self._plane.release(session)
-        giver = Giver(channel, parts=self._parts, first=self._first, last=self._last)
         with uncollected():
-            giver.give(sessions, self._now())
+            giver.finish()
 
     def take(self, channel: Channel, *, strict: bool = True) -> int:
         """Take everything over; how many sessions. Raises HandoverError or Damaged."""
@@ -352,11 +357,21 @@ class Succession:
         taker = self.taker(strict=False)
         with uncollected():
             inheritance.bequeath(taker, self._now())
+            self._hear_everybody()
             self._plane.claim()
             inheritance.close()
             for call in self._inherited:
                 call()
         return taker.taken
+
+    def _hear_everybody(self) -> None:
+        """After a crash: a socket that is connected to its party would hear nobody else."""
+        for session in self._registry:
+            for leg in session.legs:
+                for each in self._plane.sockets(leg) or ():
+                    with suppress(OSError):
+                        each.getpeername()
+                        disconnect(each)
 
     def leave(self) -> None:
         """Another relay has it all: finish what only this process can."""

@@ -5,9 +5,15 @@
    new                          old
    hello    what it understands
                                 begin     whose clock it is
+                                ahead     sessions as they are now, while calls and commands go on
+   got
                                 whole     counters, replies, ... ; one message each
    got
-                                sessions  as many as a message can carry, again and again
+                                rest      what has changed in these since, and their recordings
+   got
+                                gone      which of them are to be forgotten
+   got
+                                sessions  what did not go ahead: nearly none
    got
                                 whole     recordings' writers, listeners: what must come last
    got
@@ -16,22 +22,35 @@
 
 Until ``serving`` has come nothing has changed for the old relay: it has only sent copies of its
 descriptors, and nobody else has read from them. So on any error it goes on as if nothing had been.
+
+With a relay that understands the first version of this only, nothing goes ahead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from typing import Any
 
 from rtpproxy_tw.continuity.belongings import Luggage, Part, Whole
 from rtpproxy_tw.continuity.channel import MOST_DESCRIPTORS, Channel, HandoverError
 from rtpproxy_tw.session import Session
 from rtpproxy_tw.snapshot import records
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Of these messages."""
+
+WITHOUT_AHEAD = 1
+"""The version before: everything is sent when nobody relays any more."""
 
 MOST_SESSIONS = 48
 """In one message: four descriptors each, and some to spare for recordings."""
+
+MOST_CHANGES = 24
+"""In one message: few, so that it is read while the next one is written."""
+
+SLICE = 0.005
+"""Seconds of a turn that sessions sent ahead may take; packets wait as long."""
 
 AHEAD = 2
 """Messages sent before the first of them is acknowledged: one is read while one is written."""
@@ -47,34 +66,128 @@ def boot() -> str:
 
 
 class Giver:
-    """Hands over what it is given to the relay at the other end of ``channel``."""
+    """Hands over what it is given to the relay at the other end of ``channel``.
+
+    To be called in this order: :meth:`begin`; :meth:`ahead` again and again, with
+    :meth:`acknowledged` whenever the other relay has something to say; :meth:`finish`. ``sessions``
+    gives those that there are; what ``lasting`` parts say goes ahead, what the other ``parts`` say
+    does not. ``now`` gives monotonic seconds. All of it may raise HandoverError.
+    """
 
     def __init__(
         self,
         channel: Channel,
         *,
+        sessions: Callable[[], Iterable[Session]],
+        lasting: Sequence[Part],
         parts: Sequence[Part],
         first: Sequence[Whole],
         last: Sequence[Whole],
+        now: Callable[[], float],
     ) -> None:
         self._channel = channel
+        self._sessions = sessions
+        self._lasting = lasting
         self._parts = parts
         self._first = first
         self._last = last
+        self._now = now
         self._unacknowledged = 0
+        self._protocol = PROTOCOL
+        self._numbers = count()
+        self._sent: dict[Session, tuple[int, dict[str, Any]]] = {}
+        """What went ahead: number and record."""
+        self._queue: list[Session] = []
 
-    def give(self, sessions: Sequence[Session], now: float) -> None:
-        """Hand over; returns when the other relay serves. Raises HandoverError."""
-        channel = self._channel
-        channel.receive("hello")
-        channel.send("begin", protocol=PROTOCOL, clock=now, boot=boot(), sessions=len(sessions))
+    def begin(self) -> None:
+        """The other relay is there, and has said so."""
+        hello = self._channel.receive("hello").fields
+        theirs = hello.get("protocol")
+        self._protocol = min(theirs, PROTOCOL) if type(theirs) is int else WITHOUT_AHEAD
+        self._channel.send("begin", protocol=self._protocol, clock=self._now(), boot=boot())
+
+    def acknowledged(self) -> None:
+        """Something can be received while sessions go ahead."""
+        self._settle(self._unacknowledged - 1)
+
+    def ahead(self) -> bool:
+        """Send some sessions ahead; False when it is time to finish."""
+        if self._protocol == WITHOUT_AHEAD:
+            return False
+        while self._unacknowledged < AHEAD and self._next():
+            lines: list[bytes] = []
+            descriptors: list[int] = []
+            until = self._now() + SLICE
+            while self._next() and len(lines) < MOST_SESSIONS:
+                lines.append(self._pack_ahead(self._queue.pop(), descriptors))
+                if self._now() >= until:
+                    break
+            self._send("ahead", b"".join(lines), descriptors)
+        return self._unacknowledged > 0
+
+    def finish(self) -> None:
+        """Hand over the rest; returns when the other relay serves. Nothing else may go on."""
+        self._settle(0)
         self._wholes(self._first)
-        for body, descriptors, count in batches(sessions, self._parts):
-            self._send("sessions", body, descriptors, count=count)
+        fresh: list[Session] = []
+        for body, descriptors in batches(self._rest(fresh), MOST_CHANGES):
+            self._send("rest", body, descriptors)
+        if self._sent:
+            gone = [number for number, _ in self._sent.values()]
+            self._send("gone", records.to_line({"numbers": gone}), [])
+        for body, descriptors in batches(map(self._whole_record, fresh), MOST_SESSIONS):
+            self._send("sessions", body, descriptors)
         self._wholes(self._last)
         self._settle(0)
-        channel.send("end")
-        channel.receive("serving").close()
+        self._channel.send("end")
+        self._channel.receive("serving").close()
+
+    def _next(self) -> bool:
+        """Whether there is a session at the end of the queue that may go ahead."""
+        if not self._queue:
+            self._queue = [each for each in self._sessions() if each not in self._sent]
+            self._queue.reverse()
+        while self._queue and self._queue[-1].ended is not None:
+            self._queue.pop()
+        return bool(self._queue)
+
+    def _pack_ahead(self, session: Session, descriptors: list[int]) -> bytes:
+        record = records.pack(session, {})
+        number = next(self._numbers)
+        self._sent[session] = number, record
+        luggage = Luggage()
+        parts = _said(self._lasting, session, luggage)
+        descriptors += luggage.descriptors
+        belongings = {"parts": parts, "number": number, "descriptors": len(luggage.descriptors)}
+        return records.to_line({**record, **belongings})
+
+    def _rest(self, fresh: list[Session]) -> Iterator[Packed]:
+        """What became of those that went ahead; ``fresh`` gets all that must be sent as a whole.
+
+        What went in vain is left in ``_sent``.
+        """
+        for session in self._sessions():
+            sent = self._sent.get(session)
+            changed = None if sent is None else records.changes(sent[1], records.pack(session, {}))
+            if sent is None or changed is None:
+                fresh.append(session)
+            else:
+                del self._sent[session]
+                yield self._change(session, sent[0], changed)
+
+    def _change(self, session: Session, number: int, changed: dict[str, Any]) -> Packed:
+        luggage = Luggage()
+        parts = _said(self._parts, session, luggage)
+        count = len(luggage.descriptors)
+        record = {"number": number, "changed": changed, "parts": parts, "descriptors": count}
+        return record, luggage.descriptors
+
+    def _whole_record(self, session: Session) -> Packed:
+        luggage = Luggage()
+        parts = _said((*self._lasting, *self._parts), session, luggage)
+        record = records.pack(session, parts)
+        record["descriptors"] = len(luggage.descriptors)
+        return record, luggage.descriptors
 
     def _wholes(self, wholes: Iterable[Whole]) -> None:
         for whole in wholes:
@@ -92,27 +205,29 @@ class Giver:
         self._settle(AHEAD)
 
     def _settle(self, left: int) -> None:
-        while self._unacknowledged > left:
+        while self._unacknowledged > max(left, 0):
             self._channel.receive("got").close()
             self._unacknowledged -= 1
 
 
-def batches(
-    sessions: Iterable[Session], parts: Sequence[Part]
-) -> Iterator[tuple[bytes, list[int], int]]:
-    """Lines, descriptors and number of sessions of one message after the other."""
+Packed = tuple[dict[str, Any], list[int]]
+"""A record and its descriptors."""
+
+
+def _said(parts: Iterable[Part], session: Session, luggage: Luggage) -> dict[str, Any]:
+    said = ((part.name, part.pack(session, luggage)) for part in parts)
+    return {name: value for name, value in said if value is not None}
+
+
+def batches(packed: Iterable[Packed], most: int) -> Iterator[tuple[bytes, list[int]]]:
+    """Lines and descriptors of one message after the other, of at most so many records."""
     lines: list[bytes] = []
     descriptors: list[int] = []
-    for session in sessions:
-        luggage = Luggage()
-        said = {part.name: part.pack(session, luggage) for part in parts}
-        record = records.pack(session, {n: each for n, each in said.items() if each is not None})
-        record["descriptors"] = len(luggage.descriptors)
-        full = len(descriptors) + len(luggage.descriptors) > MOST_DESCRIPTORS
-        if full or len(lines) >= MOST_SESSIONS:
-            yield b"".join(lines), descriptors, len(lines)
+    for record, belonging in packed:
+        if len(descriptors) + len(belonging) > MOST_DESCRIPTORS or len(lines) >= most:
+            yield b"".join(lines), descriptors
             lines, descriptors = [], []
         lines.append(records.to_line(record))
-        descriptors += luggage.descriptors
+        descriptors += belonging
     if lines:
-        yield b"".join(lines), descriptors, len(lines)
+        yield b"".join(lines), descriptors

@@ -10,10 +10,13 @@ from twisted.logger import Logger
 
 from rtpproxy_tw.continuity.belongings import Luggage, Part, Whole
 from rtpproxy_tw.continuity.channel import LONGEST_BODY, Channel, HandoverError, Message
-from rtpproxy_tw.continuity.giving import PROTOCOL, boot
+from rtpproxy_tw.continuity.giving import PROTOCOL, WITHOUT_AHEAD, boot
 from rtpproxy_tw.session import Session, SessionKey
 from rtpproxy_tw.snapshot import records
 from rtpproxy_tw.snapshot.kinds import Damaged
+
+KINDS = ("whole", "ahead", "rest", "gone", "sessions", "end")
+"""Of messages."""
 
 
 class Taker:
@@ -46,6 +49,8 @@ class Taker:
         self._strict = strict
         self._shift = 0.0
         self._links: list[records.Link] = []
+        self._ahead: dict[int, tuple[Session, records.Link]] = {}
+        """What came while its relay still went on with it: it may change, or be gone."""
         self.taken = 0
         """Sessions."""
         self.refused = 0
@@ -55,7 +60,7 @@ class Taker:
         channel.send("hello", version=version, protocol=PROTOCOL, pid=os.getpid())
         begin = channel.receive("begin")
         self.begin(begin.fields)
-        while (message := channel.receive("whole", "sessions", "end")).kind != "end":
+        while (message := channel.receive(*KINDS)).kind != "end":
             try:
                 self.handle(message)
             finally:
@@ -65,7 +70,7 @@ class Taker:
 
     def begin(self, fields: dict[str, Any]) -> None:
         """What clock the records are of. Raises HandoverError."""
-        if fields.get("protocol") != PROTOCOL:
+        if fields.get("protocol") not in (WITHOUT_AHEAD, PROTOCOL):
             raise HandoverError(f"protocol {fields.get('protocol')!r:.20} is not known here")
         clock = fields.get("clock")
         if not isinstance(clock, int | float):
@@ -76,10 +81,14 @@ class Taker:
 
     def handle(self, message: Message) -> None:
         """One message. Raises Damaged, or HandoverError."""
-        if message.kind == "whole":
-            self._whole(message)
-        else:
-            self.sessions(message.body.splitlines(), message.descriptors)
+        match message.kind:
+            case "whole":
+                self._whole(message)
+            case "gone":
+                self._gone(message)
+            case kind:
+                handle = {"ahead": self._come_ahead, "rest": self._rest}.get(kind, self._session)
+                self._each(handle, message.body.splitlines(), message.descriptors)
 
     def _whole(self, message: Message) -> None:
         name = message.fields.get("name")
@@ -97,11 +106,16 @@ class Taker:
         finally:
             _close(luggage.rest())
 
-    def sessions(self, lines: Iterable[bytes], descriptors: list[int]) -> None:
-        """Some sessions, with the descriptors of them all, which are taken. Raises Damaged."""
+    def _each(
+        self,
+        handle: Callable[[Any, list[int]], None],
+        lines: Iterable[bytes],
+        descriptors: list[int],
+    ) -> None:
+        """Some records, with the descriptors of them all, which are taken. Raises Damaged."""
         for line in lines:
             try:
-                self._session(records.from_line(line), descriptors)
+                handle(records.from_line(line), descriptors)
             except Damaged as damage:
                 self._refuse(f"a session: {damage}")
 
@@ -113,31 +127,81 @@ class Taker:
             self._refuse(f"a session: {damage}")
 
     def _session(self, record: Any, descriptors: list[int]) -> None:
-        count = record.get("descriptors", 0) if type(record) is dict else None
-        if type(count) is not int or not 0 <= count <= len(descriptors):
-            raise Damaged("fewer descriptors came than belong to it")
-        luggage = Luggage(descriptors[:count])
-        del descriptors[:count]
+        session, link = self._made(record, descriptors)
         try:
-            session, link = records.unpack(record, self._shift)
-            if self._find(session.key) is not None:
-                raise Damaged(f"{session.key!r:.200} is there already")
-            try:
-                for name, value in records.parts_of(record).items():
-                    part = self._parts.get(name)
-                    if part is not None:
-                        part.unpack(session, value, luggage, self._shift)
-                self._admit(session)
-            except BaseException:
-                self._abandon(session)
-                raise
+            self._is_new(session)
+            self._admit(session)
+        except BaseException:
+            self._abandon(session)
+            raise
+        self._links.append(link)
+        self.taken += 1
+
+    def _come_ahead(self, record: Any, descriptors: list[int]) -> None:
+        number = record.get("number") if type(record) is dict else None
+        if type(number) is not int or number in self._ahead:
+            raise Damaged("a session that came ahead without a number of its own")
+        self._ahead[number] = self._made(record, descriptors)
+
+    def _rest(self, record: Any, descriptors: list[int]) -> None:
+        """What has become of a session that came ahead."""
+        luggage = _luggage(record, descriptors)
+        try:
+            session, link = self._ahead.pop(record.get("number"))
+        except (KeyError, TypeError):
+            _close(luggage.rest())
+            raise Damaged("changes of a session that did not come") from None
+        try:
+            self._is_new(session)
+            records.amend(session, record.get("changed"), self._shift)
+            self._unpack_parts(session, record, luggage)
+            self._admit(session)
+        except BaseException:
+            self._abandon(session)
+            raise
         finally:
             _close(luggage.rest())
         self._links.append(link)
         self.taken += 1
 
+    def _gone(self, message: Message) -> None:
+        value = records.from_line(message.body, LONGEST_BODY)
+        numbers = value.get("numbers") if type(value) is dict else None
+        for number in numbers if type(numbers) is list else ():
+            if type(number) is int and number in self._ahead:
+                self._abandon(self._ahead.pop(number)[0])
+
+    def _made(self, record: Any, descriptors: list[int]) -> tuple[Session, records.Link]:
+        """A session with its parts."""
+        luggage = _luggage(record, descriptors)
+        try:
+            session, link = records.unpack(record, self._shift)
+            self._is_new(session)
+            try:
+                self._unpack_parts(session, record, luggage)
+            except BaseException:
+                self._abandon(session)
+                raise
+        finally:
+            _close(luggage.rest())
+        return session, link
+
+    def _is_new(self, session: Session) -> None:
+        if self._find(session.key) is not None:
+            raise Damaged(f"{session.key!r:.200} is there already")
+
+    def _unpack_parts(self, session: Session, record: Any, luggage: Luggage) -> None:
+        for name, value in records.parts_of(record).items():
+            part = self._parts.get(name)
+            if part is not None:
+                part.unpack(session, value, luggage, self._shift)
+
     def link(self) -> None:
-        """All sessions are there."""
+        """All sessions are there. Raises Damaged where one came ahead and was then forgotten."""
+        forgotten, self._ahead = self._ahead, {}
+        for session, _ in forgotten.values():
+            self._abandon(session)
+            self._refuse(f"{session.key!r:.200} came ahead, and nothing was said of it after that")
         for link in self._links:
             link.make(self._find)
         self._links.clear()
@@ -147,6 +211,16 @@ class Taker:
         if self._strict:
             raise Damaged(why)
         self._log.error("not taken over: {why}", why=why)
+
+
+def _luggage(record: Any, descriptors: list[int]) -> Luggage:
+    """The descriptors of a record, taken from the front. Raises Damaged."""
+    count = record.get("descriptors", 0) if type(record) is dict else None
+    if type(count) is not int or not 0 <= count <= len(descriptors):
+        raise Damaged("fewer descriptors came than belong to it")
+    luggage = Luggage(descriptors[:count])
+    del descriptors[:count]
+    return luggage
 
 
 def _close(descriptors: Iterable[int]) -> None:

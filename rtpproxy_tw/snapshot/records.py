@@ -195,8 +195,7 @@ def _pack_leg(leg: Leg) -> dict[str, Any]:
 def _pack_stream(stream: Stream) -> dict[str, Any]:
     record = STREAM.pack(stream)
     latch = stream.latch
-    policy = "strict" if isinstance(latch, StrictLatch) else "rtpproxy"
-    record["policy"] = policy
+    policy = record["policy"] = _policy(latch)
     record["latch"] = LATCHES[policy][1].pack(latch)
     if stream.feeds:
         record["feeds"] = [
@@ -252,6 +251,60 @@ def _fill_stream(stream: Stream, record: Any, shift: float, link: Link) -> None:
     stream.latch = shape.fill(make(stream.component), record.get("latch"), shift)
     if "feeds" in record:
         link.feeds(stream, FEEDS.unpack(record["feeds"], shift))
+
+
+_NESTED = frozenset(["caller", "callee", "rtp", "rtcp", "latch"])
+"""Words of records within a record."""
+
+_LASTING = ("v", "key", "outlet_of", "local", "port", "feeds", "policy")
+"""Words whose values are not changed in a session that is there already."""
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What has changed from one record of a session to a later one, for :func:`amend`.
+
+    None where it cannot be told so, and the session has to be made anew from its record.
+    """
+    if before.keys() != after.keys() or any(
+        before.get(word) != after.get(word) for word in _LASTING
+    ):
+        return None
+    found = {}
+    for word, value in after.items():
+        was = before[word]
+        if was == value:
+            continue
+        if word in _NESTED:
+            value = changes(was, value)
+            if value is None:
+                return None
+        found[word] = value
+    return found
+
+
+def amend(session: Session, changed: Any, shift: float = 0.0) -> None:
+    """Make ``session`` what it is since ``changed`` (see :func:`changes`). Raises Damaged."""
+    if type(changed) is not dict or any(word in changed for word in _LASTING):
+        raise Damaged("no changes")
+    SESSION.fill(session, changed, shift)
+    for leg in session.legs:
+        if leg.side.value in changed:
+            _amend_leg(leg, changed[leg.side.value], shift)
+
+
+def _amend_leg(leg: Leg, changed: Any, shift: float) -> None:
+    if type(changed) is not dict or any(word in changed for word in _LASTING):
+        raise Damaged(f"{leg.side.value}: no changes")
+    LEG.fill(leg, changed, shift)
+    for stream, word in ((leg.rtp, "rtp"), (leg.rtcp, "rtcp")):
+        if word in changed:
+            STREAM.fill(stream, changed[word], shift)
+            latch = changed[word].get("latch", {})
+            LATCHES[_policy(stream.latch)][1].fill(stream.latch, latch, shift)
+
+
+def _policy(latch: Latch) -> str:
+    return "strict" if isinstance(latch, StrictLatch) else "rtpproxy"
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode

@@ -23,6 +23,7 @@ from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from rtpproxy_tw.continuity.channel import Channel, HandoverError
+from rtpproxy_tw.continuity.giving import Giver
 from rtpproxy_tw.continuity.heirlooms import pass_on
 from rtpproxy_tw.succession import Succession
 
@@ -89,6 +90,7 @@ class Upgrade:
         self._limit = limit
         self._child: Child | None = None
         self._channel: Channel | None = None
+        self._giver: Giver | None = None
         self._timer: Any = None
         self.done: Deferred[int] = Deferred()
 
@@ -123,13 +125,15 @@ class Upgrade:
         self._end()
 
     def doRead(self) -> None:
-        """It is ready, or gone. From here on nothing else is done until it serves."""
-        channel = self._channel
-        assert channel is not None, "nothing is read before there is one"
-        self._reactor.removeReader(self)
-        began = self._reactor.seconds()
+        """It is ready, has taken something that went ahead, or is gone."""
         try:
-            self._succession.give(channel)
+            if not self._is_all_ahead():
+                return
+            self._reactor.removeReader(self)
+            began = self._reactor.seconds()
+            # From here on nothing else is done until it serves.
+            assert self._giver is not None, "made with the first word"
+            self._succession.give(self._giver)
         except HandoverError as error:
             self._failed(str(error))
             return
@@ -137,7 +141,20 @@ class Upgrade:
             self._log.failure("a fault in the hand-over")
             self._failed(f"a fault of the relay itself: {error!r}")
             return
-        seconds = self._reactor.seconds() - began
+        self._given(self._reactor.seconds() - began)
+
+    def _is_all_ahead(self) -> bool:
+        channel = self._channel
+        assert channel is not None, "nothing is read before there is one"
+        if self._giver is None:
+            self._giver = self._succession.giver(channel)
+            self._giver.begin()
+            self._timer.reset(self._limit)
+        else:
+            self._giver.acknowledged()
+        return not self._giver.ahead()
+
+    def _given(self, seconds: float) -> None:
         self._end()
         self._leave()
         assert self._child is not None

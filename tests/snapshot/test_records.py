@@ -96,6 +96,12 @@ def lived(latching: str, life: list[Step], signalled: str = "10.0.0.1") -> tuple
     commanded(bench, f"Uc0,8,101 call;m {signalled} 4000 from;1".encode())
     commanded(bench, f"Lc0,8 call;m {signalled} 5000 from;1 to;1".encode())
     (session,) = bench.registry
+    live(bench, session, life)
+    return bench, session
+
+
+def live(bench: Bench, session: Session, life: list[Step]) -> None:
+    """See something more of the world."""
     ports = (session.callee.port, session.caller.port)
     sequence = 65530
     for who, ssrc, step, pause in life:
@@ -108,7 +114,6 @@ def lived(latching: str, life: list[Step], signalled: str = "10.0.0.1") -> tuple
         for leg in session.legs:
             leg.monitor = leg.monitor or Monitor()
             leg.monitor.look(leg, bench.clock.seconds())
-    return bench, session
 
 
 @pytest.mark.parametrize("latching", ["strict", "rtpproxy"])
@@ -275,3 +280,37 @@ def test_bytes_of_strangers_survive() -> None:
     again, _ = records.unpack(records.from_line(records.to_line(records.pack(session, {}))))
     assert again.key == session.key
     assert again.key.call_id.encode("utf-8", "surrogateescape") == b"\xff\xfecall"
+
+
+@pytest.mark.parametrize("latching", ["strict", "rtpproxy"])
+@given(life=steps, more=steps)
+@settings(max_examples=40, deadline=None)
+def test_changes_make_of_an_earlier_record_the_later_one(
+    latching: str, life: list[Step], more: list[Step]
+) -> None:
+    """So a record may be sent early, and made up for."""
+    bench, session = lived(latching, life)
+    before = records.pack(session, {})
+    copy, _ = records.unpack(json.loads(records.to_line(before)))
+    live(bench, session, more)
+    after = records.pack(session, {})
+    changed = records.changes(before, after)
+    assert changed is not None
+    assert len(records.to_line(changed)) <= len(records.to_line(after))
+    records.amend(copy, json.loads(records.to_line(changed)))
+    assert records.to_line(records.pack(copy, {})) == records.to_line(after)
+
+
+def test_a_session_that_did_nothing_has_no_changes() -> None:
+    _, session = lived("strict", [(0, 1, 1, 0.02)] * 5)
+    record = records.pack(session, {})
+    assert records.changes(record, records.pack(session, {})) == {}
+
+
+@pytest.mark.parametrize("word", ["port", "local"])
+def test_what_has_other_sockets_is_told_as_a_whole(word: str) -> None:
+    _, session = lived("strict", [])
+    before = records.pack(session, {})
+    after = json.loads(records.to_line(before))
+    after["caller"][word] = None
+    assert records.changes(before, after) is None
