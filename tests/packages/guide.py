@@ -24,11 +24,13 @@ class Step:
 
     ``file`` is where the text is to be written; without it the text is commands. ``elsewhere``: it
     is marked as something that cannot be tried on a machine of its own (``:class: elsewhere``).
+    ``caption`` is what stands above commands.
     """
 
     text: str
     file: str = ""
     elsewhere: bool = False
+    caption: str = ""
 
     @property
     def script(self) -> str:
@@ -54,7 +56,7 @@ def steps_of(name: str) -> list[Step]:
         if caption.startswith("/"):
             found.append(Step(text, caption, elsewhere))
         elif block["language"] in SHELLS:
-            found.append(Step(text, "", elsewhere))
+            found.append(Step(text, "", elsewhere, caption))
     return found
 
 
