@@ -162,10 +162,10 @@ def test_a_redis_that_lets_nobody_in_and_says_nothing_costs_no_descriptors(
         with relay(service) as running:
             turn_for(running, 0.1)
             before = descriptors()
-            turn_for(running, 3.0)
+            turn_for(running, 2.0)
             assert descriptors() <= before + 1
             server.thaw()
-            turn_for(running, 1.5)
+            turn_for(running, 1.1)
     expect_words_only(logged_failures)
 
 

@@ -26,6 +26,9 @@ PATIENCE = 30.0
 
 FIRST_PORT, LAST_PORT = 36000, 36999
 
+FAST_PATH = "RTPPROXY_HOSTILE_PATH"
+"""Names in the environment the path that media takes: ``none``, the process, or ``ebpf``."""
+
 LAG = "relay_eventloop_lag_seconds"
 
 
@@ -67,7 +70,7 @@ class Relay:
         self.argv = [
             *(*enter, *launch, *command, "-f", "-F", "-s", f"cunix:{self.path}"),
             *("-6" if ":" in host else "-l", host, "-d", "INFO", "--http", f"unix:{self.http}"),
-            *("--fast-path", os.environ.get("RTPPROXY_HOSTILE_PATH", "none")),
+            *("--fast-path", os.environ.get(FAST_PATH, "none")),
             *("-p", str(folder / "pid")),
             *([] if "-m" in options else ["-m", str(FIRST_PORT), "-M", str(LAST_PORT)]),
             *options,

@@ -164,6 +164,10 @@ STORE = _rows(
     "clocks five minutes apart",
 )
 
+TITLES = ["Row", "What is done", "Outcome", "In the kernel", "s"]
+"""Of the table in docs/hostile.csv: the third column is with media in the process, the fourth, of
+rows A only, with media in the kernel."""
+
 ROWS = (*MEDIA, *CONTROL, *HOST, *STORE)
 
 

@@ -336,7 +336,7 @@ def test_b17_a_name_is_only_a_name(world: World) -> None:
     for number, name in enumerate(NAMES):
         with world.call(name=name) as call:
             assert world.relay.ask(f"R {name} f t") == "0"
-            call.settle()
+            call.goes_on(3)
             if len(name) < 200:
                 listed = world.relay.get(
                     f"/api/v1/calls/{quote(name, safe='').replace('.', '%2E')}"
@@ -379,7 +379,7 @@ def test_b19_notices_go_nowhere_but_where_they_may(world: World) -> None:
 
 
 def test_b20_a_listener_that_resets_or_is_away_gets_its_notices_later(world: World) -> None:
-    path = world.relay.folder / "notices"
+    path = world.relay.folder / "notices-late"
     for number in range(5):
         words = f"unix:{path} mark-{number}"
         world.relay.ask(f"U late-{number} 192.0.2.1 4000 f t {words} && S ttl=1")
@@ -405,7 +405,7 @@ def test_b20_a_listener_that_resets_or_is_away_gets_its_notices_later(world: Wor
 
 
 def test_b21_a_notice_is_one_line(world: World) -> None:
-    path = world.relay.folder / "notices"
+    path = world.relay.folder / "notices-line"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()

@@ -533,7 +533,7 @@ def test_a27_duplicates_reordering_and_loss_are_passed_on_and_counted(world: Wor
 @contextmanager
 def notices(world: World) -> Iterator[list[bytes]]:
     """What arrives at the notification socket, in a list that grows."""
-    path = world.relay.folder / "notices"
+    path = world.relay.folder / "notices-key"
     heard: list[bytes] = []
     clients: list[socket.socket] = []
     with socket.socket(socket.AF_UNIX) as listener:
@@ -561,7 +561,7 @@ def notices(world: World) -> Iterator[list[bytes]]:
 
 def test_a28_a_key_is_told_once_however_it_comes(world: World) -> None:
     with notices(world) as heard, world.call() as call:
-        socket_name = f"unix:{world.relay.folder}/notices"
+        socket_name = f"unix:{world.relay.folder}/notices-key"
         call.offer(more=f" t {socket_name} mark && M3:1 key 101")
         call.settle()
         ssrc = call.caller.ssrc

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.rows import ROWS, Row, own_tests
+from tests.hostile.rows import ROWS, TITLES, Row, own_tests
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,6 +39,6 @@ def test_what_is_named_besides_exists(row: Row) -> None:
 def test_the_page_has_an_outcome_of_every_row() -> None:
     with (ROOT.parent / "docs" / "hostile.csv").open(newline="") as file:
         heading, *lines = csv.reader(file)
-    assert heading == ["Row", "What is done", "Outcome", "s"]
+    assert heading == TITLES
     assert [line[0] for line in lines] == [row.name for row in ROWS]
     assert [line[1] for line in lines] == [row.what for row in ROWS]

@@ -32,6 +32,9 @@ LAG = 0.05
 GROWTH = 24 << 20
 """Octets of memory that one row may leave behind at most: allocators keep what they had."""
 
+NOTICES = ("notices-late", "notices-line", "notices-key")
+"""Sockets that may be told of timeouts, each for one test: a notice may come twice."""
+
 RELAY, CALLER, CALLEE, STRANGER = HOSTS[4][:4]
 _RTP = struct.Struct("!BBHII")
 _calls = itertools.count()
@@ -107,6 +110,18 @@ class Party:
             except ConnectionError:
                 continue
 
+    def hears(self, datagram: bytes, patience: float = 5.0) -> bool:
+        """Whether that comes, whatever comes before it."""
+        self.socket.settimeout(patience)
+        while True:
+            try:
+                if self.socket.recv(65535) == datagram:
+                    return True
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                continue
+
     def listen(self, count: int, patience: float = 5.0, control: bool = False) -> list[bytes]:
         """So many datagrams, fewer where they do not come."""
         sock = self.control if control else self.socket
@@ -167,9 +182,12 @@ class Call:
 
     def settle(self) -> Call:
         """Both speak until they are heard."""
-        for here, there in ((self.caller, self.callee), (self.callee, self.caller)):
-            said = here.say(5, 0.02)
-            assert said[-1] in there.hear(), "the parties of a call must hear each other"
+        ways = (self.caller, self.callee), (self.callee, self.caller)
+        for _ in range(5):
+            last = [here.say(1)[0] for here, _ in ways]
+            time.sleep(0.02)
+        for said, (_, there) in zip(last, ways, strict=True):
+            assert there.hears(said), "the parties of a call must hear each other"
         self.callee.hear(0.01)
         self.caller.hear(0.01)
         return self
@@ -279,7 +297,8 @@ class World:
                     [
                         *("-s", f"unix:{folder}/oneshot", "-s", f"udp:{RELAY}:22222"),
                         *("-s", f"tcp:{RELAY}:22222", "--control-allow", "198.18.0.0/15"),
-                        *("-6", f"six@{HOSTS[6].relay}", "-n", f"unix:{folder}/notices"),
+                        *("-6", f"six@{HOSTS[6].relay}"),
+                        *(word for each in NOTICES for word in ("-n", f"unix:{folder}/{each}")),
                         *("--control-policy", f"tcp:{RELAY}:22222=-X"),
                         *("--http", "tcp:8080:interface=127.0.0.1"),
                         *("-r", f"{folder}/recordings", "--record-min-free", "0"),
