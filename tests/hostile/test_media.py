@@ -92,8 +92,8 @@ def test_a02_behind_a_nat_a_spray_gets_five_packets_at_most(world: World, strang
             call.callee.say(1)
             spray(stranger, call.caller.to[1], call.caller.to[1])
         assert len(stranger.hear()) <= 5
-        assert call.callee.say(1)[0] in call.caller.hear()
-        assert call.caller.say(1)[0] in call.callee.hear()
+        assert call.caller.hears(call.callee.say(1)[0])
+        assert call.callee.hears(call.caller.say(1)[0])
         assert world.relay.metric("relay_relatch_refused_total") > refused
 
 
@@ -137,8 +137,7 @@ def test_a06_a_guessed_ssrc_and_number_are_not_enough(world: World, stranger: Pa
             forged = rtp(call.caller.number + 1, call.caller.ssrc, EVIL)
             stranger.socket.sendto(forged, call.caller.to)
             time.sleep(0.005)
-        heard = call.callee.hear()
-        assert len(heard) == 30
+        assert len(call.callee.listen(30)) == 30
         call.goes_on()
         nothing_came_of_it(stranger, call)
 
@@ -159,8 +158,7 @@ def test_a07_a_new_port_of_a_nat_is_followed_in_200_ms(world: World) -> None:
         heard = call.callee.hear()
         assert len(said) - len(heard) <= 10
         assert heard == said[-len(heard) :]
-        answer = call.callee.say(1)[0]
-        assert answer in moved.hear()
+        assert moved.hears(call.callee.say(1)[0])
         assert len(world.relay.log()[log:].splitlines()) <= 2
         moved.close()
 
@@ -174,7 +172,7 @@ def test_a08_two_senders_in_turn_make_nothing_flap(world: World, stranger: Party
             stranger.socket.sendto(rtp(call.caller.number, call.caller.ssrc, EVIL), call.caller.to)
             time.sleep(0.01)
         assert world.relay.metric("relay_relatch_total") - moves <= 1
-        assert call.callee.say(1)[0] in call.caller.hear()
+        assert call.caller.hears(call.callee.say(1)[0])
         nothing_came_of_it(stranger, call)
 
 
@@ -496,7 +494,7 @@ def test_a25_encrypted_rtcp_is_not_read(world: World) -> None:
         view = world.view(call)
         told = [v for leg in view["legs"] for k, v in flat(leg.get("reported") or {}) if v]
         assert told == [], told
-        assert len(call.callee.hear(0.05, control=True)) == 40
+        assert len(call.callee.listen(40, control=True)) == 40
 
 
 def test_a26_impossible_reports_are_not_believed(world: World) -> None:
@@ -582,9 +580,9 @@ def test_a29_a_strangers_handshake_does_not_come_first(world: World, stranger: P
         for _ in range(20):
             stranger.socket.sendto(packets.HELLO + EVIL, call.caller.to)
         call.caller.send(packets.HELLO + MARK)
-        assert call.callee.hear() == [packets.HELLO + MARK]
+        assert call.callee.listen(1) == [packets.HELLO + MARK]
         call.callee.send(packets.HELLO + MARK)
-        assert call.caller.hear() == [packets.HELLO + MARK]
+        assert call.caller.listen(1) == [packets.HELLO + MARK]
         nothing_came_of_it(stranger, call)
 
 
@@ -627,7 +625,7 @@ def test_a32_late_packets_do_not_reach_the_next_call(world: World, tmp_path: Pat
             assert not [e for p in (call.caller, call.callee) for e in p.hear() if EVIL in e]
             assert old.caller.hear(0.02) == []
             call.caller.say(15, 0.02)
-            assert call.callee.say(1)[0] in call.caller.hear()
+            assert call.caller.hears(call.callee.say(1)[0])
 
 
 def test_a33_ipv4_in_the_guise_of_ipv6_is_nobody(world: World, tmp_path: Path) -> None:
@@ -657,6 +655,7 @@ def test_a34_marks_of_the_ip_header_do_not_matter(world: World) -> None:
     with world.call() as call:
         call.settle()
         call.callee.socket.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        call.callee.socket.settimeout(5)
         with world.raw(world.field.caller) as raw:
             for number, (ttl, tos) in enumerate(((1, 0), (64, 1), (64, 3), (64, 184), (255, 255))):
                 datagram = rtp(2000 + number, call.caller.ssrc)

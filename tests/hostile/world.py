@@ -269,7 +269,7 @@ class Bystanders:
         def missing() -> int:
             return sum(len(wanted - set(heard)) for heard in map(set.copy, self.heard))
 
-        end = time.monotonic() + 2
+        end = time.monotonic() + 10
         while missing() and time.monotonic() < end:
             time.sleep(0.01)
         return missing()
@@ -416,6 +416,6 @@ class Watch:
             )
 
         try:
-            wait_until(back, "everything is as before", 6)
+            wait_until(back, "everything is as before", 20)
         except AssertionError:
             raise AssertionError(f"before {self.before}, now {state()}") from None
