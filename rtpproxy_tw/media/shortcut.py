@@ -86,7 +86,8 @@ class Shortcut(Prediction):
     """All that the loop reads and writes for an ordinary packet, in one place.
 
     ``source`` is the only sender allowed, None where the kernel sees to that; ``receive`` is
-    ``recv_into`` then, and ``recvfrom_into`` otherwise. ``out`` is the port it leaves from.
+    ``recv_into`` then, and ``recvfrom_into`` otherwise. ``out`` is the port it leaves from, and
+    ``transmit`` sends from there to the party that it is connected to; None while it is not.
     """
 
     __slots__ = (
@@ -99,6 +100,7 @@ class Shortcut(Prediction):
         "port",
         "receive",
         "source",
+        "transmit",
         "withheld",
     )
 
@@ -113,6 +115,7 @@ class Shortcut(Prediction):
         super().__init__()
         self.port = port
         self.out = out
+        self.transmit: Callable[[memoryview], object] | None = None
         self.source: tuple[Any, ...] | None = source
         self.receive = receive
         self.look_at = look_at

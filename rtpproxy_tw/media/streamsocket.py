@@ -46,6 +46,12 @@ SOON = 0.1
 arrived by then. Short, as a party that pauses with every sentence is disconnected each time, and
 saves that expense with the next dozen of packets."""
 
+LATE = 0.1
+"""Seconds; a look that comes so much later than it was due comes after a silence."""
+
+SPREAD = 0.618
+"""Of a look's distance, for each descriptor: streams that begin together are looked at apart."""
+
 DRAINED = 16
 """Datagrams read in a row to find the end of what came before a port was connected."""
 
@@ -140,7 +146,7 @@ class StreamSocket(MediaSocket):
         super().stopListening()
         # A port and the one opposite, or what is bound to it, must not keep each other alive.
         self._shortcut = None
-        self.connected = False
+        self._set_connected(False)
         del self.transmit
 
     def fold(self) -> None:
@@ -265,7 +271,9 @@ class StreamSocket(MediaSocket):
         stream = self._stream
         due = now >= shortcut.look_at
         if due:
-            shortcut.look_at = self._circle.next_look(now, LOOK_EVERY)
+            late = now >= shortcut.look_at + LATE
+            after = self._look_apart() if late else LOOK_EVERY
+            shortcut.look_at = self._circle.next_look(now, after)
         self._received(stream, bytes(WHOLE[:size]), self._source)
         if self._shortcut is not shortcut:
             return
@@ -324,6 +332,7 @@ class StreamSocket(MediaSocket):
             self.socket.recvfrom_into,
             self._circle.next_look(self._now(), SOON),
         )
+        self._shortcut.transmit = out.transmit if out.connected else None
         self._circle.quick[self] = None
         self._media.shorten(self._fd, self._shortcut)
 
@@ -357,7 +366,7 @@ class StreamSocket(MediaSocket):
             except OSError:
                 self._try_at = now + TRY_AGAIN
                 return
-            self.connected = True
+            self._set_connected(True)
             shortcut.look_at = self._circle.next_look(now, SOON)
 
     def _may_connect(self, stream: Stream) -> bool:
@@ -380,6 +389,7 @@ class StreamSocket(MediaSocket):
             except BlockingIOError:
                 self._trusted = True
                 shortcut.source, shortcut.receive = None, self.socket.recv_into
+                shortcut.look_at = self._circle.next_look(now, self._look_apart())
                 return
             except OSError:
                 continue
@@ -387,13 +397,18 @@ class StreamSocket(MediaSocket):
             if not self.connected:
                 return
 
+    def _look_apart(self) -> float:
+        """Seconds until the next look, for each port others: a thousand looks at once are heard."""
+        return LOOK_EVERY * (self._fd * SPREAD % 1.0)
+
     def loosen(self) -> None:
         """Take from everybody again. Idempotent."""
         if not self.connected:
             return
         self.fold()
         _bring_up_to_date(self._stream)
-        self.connected = self._trusted = False
+        self._trusted = False
+        self._set_connected(False)
         if self._shortcut is not None:
             self._shortcut.source = self._source
             self._shortcut.receive = self.socket.recvfrom_into
@@ -401,6 +416,12 @@ class StreamSocket(MediaSocket):
             disconnect(self.socket)
         except OSError as error:
             self._log.error("a port cannot be disconnected: {error}", error=error)
+
+    def _set_connected(self, connected: bool) -> None:
+        self.connected = connected
+        feeder = self._stream.peer.sender
+        if isinstance(feeder, StreamSocket) and feeder._shortcut is not None:
+            feeder._shortcut.transmit = self.transmit if connected else None
 
     def watch(self, now: float) -> None:
         """To be called now and then while quick: a party that fell silent may have moved."""

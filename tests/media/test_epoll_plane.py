@@ -13,6 +13,7 @@ from twisted.internet.epollreactor import EPollReactor
 
 from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media import mediaset
 from rtpproxy_tw.media.connecting import disconnect
 from rtpproxy_tw.media.epollplane import SHARES, EpollPlane
 from rtpproxy_tw.media.mediaset import BATCH
@@ -35,7 +36,7 @@ class EpollBench(RealBench):
 
     low = 47100
 
-    def __init__(self, *, connecting: bool = True, quickening: bool = True) -> None:
+    def __init__(self, *, connecting: bool = True, quickening: bool = True, pairs: int = 3) -> None:
         self.reactor = EPollReactor()
         self.open = []
         self.now = 100.0
@@ -44,7 +45,7 @@ class EpollBench(RealBench):
         self.epoll = EpollPlane(
             reactor=self.reactor,
             now=lambda: self.now,
-            pools=pools(self.low),
+            pools=pools(self.low, pairs),
             relay=self.relay,
             totals=self.totals,
             tos=0xB8,
@@ -159,6 +160,16 @@ def bench() -> Iterator[EpollBench]:
 def unconnected() -> Iterator[EpollBench]:
     """Without."""
     made = EpollBench(connecting=False)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def crowded() -> Iterator[EpollBench]:
+    """With connecting ports, and room for more than a call."""
+    made = EpollBench(pairs=20)
     try:
         yield made
     finally:
@@ -452,6 +463,122 @@ def test_one_flooded_port_leaves_the_others_their_turn(bench: EpollBench) -> Non
     bench.pump(turns=1)
     assert [got for got, _ in call.callee.received()] == [rtp()]
     assert 0 < bench.totals.npkts_discard < BATCH
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two calls are enough to be behind with."""
+    monkeypatch.setattr(mediaset, "GROUP", 4)
+    monkeypatch.setattr(mediaset, "LEAST", 2)
+    monkeypatch.setattr(mediaset, "BATCH", 4)
+
+
+def waiting(bench: EpollBench, packets: int) -> list[Call]:
+    """Two quick calls, with so many packets in each port's queue, in rotation."""
+    calls = [Call(bench) for _ in range(2)]
+    for call in calls:
+        call.settle()
+    for number in range(packets):
+        for call in calls:
+            for leg, party in zip(call.session.legs, call.parties, strict=True):
+                datagram = rtp(call.sequence + 1 + number, id(party) & 0xFFFFFFFF)
+                party.socket.sendto(datagram, (call.host, leg.port))
+    return calls
+
+
+def relayed(calls: list[Call]) -> list[int]:
+    """How many packets each stream has relayed; all of them are in order."""
+    counts = []
+    for call in calls:
+        for leg, party, other in zip(
+            call.session.legs, call.parties, reversed(call.parties), strict=True
+        ):
+            got = [datagram for datagram, _ in _waits(other)]
+            first = call.sequence + 1
+            assert got == [rtp(first + n, id(party) & 0xFFFFFFFF) for n in range(len(got))]
+            assert leg.rtp.sender is not None
+            counts.append(len(got))
+    return counts
+
+
+def _waits(party: RealPeer) -> list[tuple[bytes, object]]:
+    """What is there, without a turn of the relay's."""
+    found = []
+    while True:
+        try:
+            found.append(party.socket.recvfrom(2048))
+        except BlockingIOError:
+            return found
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_a_relay_that_is_behind_reads_several_packets_of_each_port_in_a_row(
+    crowded: EpollBench,
+) -> None:
+    """That is cheaper, and all are treated alike."""
+    calls = waiting(crowded, 6)
+    crowded.epoll.media.doRead()
+    assert relayed(calls) == [mediaset.DEEP] * 4
+    crowded.pump()
+    assert relayed_rest(calls) == [6 - mediaset.DEEP] * 4
+    for call in calls:
+        crowded.plane.refresh(call.session)
+        assert all(leg.rtp.relayed == leg.rtp.accepted for leg in call.session.legs)
+
+
+def relayed_rest(calls: list[Call]) -> list[int]:
+    """How many more have come since."""
+    return [len(_waits(other)) for call in calls for other in reversed(call.parties)]
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_one_long_queue_gets_no_more_turns_than_short_ones(crowded: EpollBench) -> None:
+    """Several packets in a row are read where nearly all have some."""
+    calls = waiting(crowded, 1)
+    busy, party = calls[0].session.caller, calls[0].caller
+    for number in range(5):
+        datagram = rtp(calls[0].sequence + 2 + number, id(party) & 0xFFFFFFFF)
+        party.socket.sendto(datagram, (calls[0].host, busy.port))
+    crowded.epoll.media.doRead()
+    assert relayed(calls) in ([1, 1, 1, 1], [2, 1, 1, 1])
+    crowded.pump()
+    assert sum(relayed_rest(calls)) in (4, 5)
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_ports_whose_packets_are_judged_one_by_one_are_read_once_each(crowded: EpollBench) -> None:
+    """RTCP is an example. To judge takes longer than what is saved by reading in a row."""
+    calls = [Call(crowded) for _ in range(2)]
+    for call in calls:
+        for leg, party in zip(call.session.legs, call.parties, strict=True):
+            for _ in range(2):
+                party.socket.sendto(b"\x80\xc9\0\1abcd", (call.host, leg.port + 1))
+    crowded.epoll.media.doRead()
+    assert crowded.totals.npkts_rcvd == 4
+
+
+def test_streams_that_begin_together_are_looked_at_apart(crowded: EpollBench) -> None:
+    """A thousand looks in a row would be a gap in every call."""
+    calls = [Call(crowded) for _ in range(8)]
+    for call in calls:
+        call.settle()
+    crowded.now += 5.0
+    looks = set()
+    for _ in range(12):
+        for call in calls:
+            call.sequence += 1
+            for leg, party in zip(call.session.legs, call.parties, strict=True):
+                datagram = rtp(call.sequence, id(party) & 0xFFFFFFFF)
+                party.socket.sendto(datagram, (call.host, leg.port))
+        crowded.pump()
+        crowded.now += 0.02
+    for call in calls:
+        for leg in call.session.legs:
+            shortcut = crowded.port(leg)._shortcut
+            assert shortcut is not None
+            assert crowded.now <= shortcut.look_at <= crowded.now + LOOK_EVERY + 0.05
+            looks.add(shortcut.look_at)
+    assert len(looks) > 8
 
 
 def test_a_closed_session_is_gone_without_the_garbage_collector(bench: EpollBench) -> None:

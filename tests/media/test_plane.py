@@ -28,10 +28,10 @@ from tests.contracts import FOUR, MediaPlaneContract, Peer, rtp, session
 from tests.fakes import FakeHost
 
 
-def pools(low: int) -> dict[int, ShuffledPool]:
-    """Three pairs in each family."""
+def pools(low: int, pairs: int = 3) -> dict[int, ShuffledPool]:
+    """So many pairs in each family."""
     return {
-        family: ShuffledPool(low, low + 4, random.Random(7).randrange)
+        family: ShuffledPool(low, low + 2 * (pairs - 1), random.Random(7).randrange)
         for family in (socket.AF_INET, socket.AF_INET6)
     }
 
