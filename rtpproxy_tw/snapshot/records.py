@@ -48,6 +48,8 @@ from rtpproxy_tw.snapshot.tables import (
     REFUSALS,
     STRICT_LATCH,
     TIMELINE,
+    amend_analyzer,
+    amend_monitor,
 )
 
 VERSION = 1
@@ -253,8 +255,14 @@ def _fill_stream(stream: Stream, record: Any, shift: float, link: Link) -> None:
         link.feeds(stream, FEEDS.unpack(record["feeds"], shift))
 
 
-_NESTED = frozenset(["caller", "callee", "rtp", "rtcp", "latch"])
-"""Words of records within a record."""
+_NESTED = frozenset(
+    [
+        *("caller", "callee", "rtp", "rtcp"),
+        *("latch", "analyzer", "monitor", "bursts", "opinion"),
+    ]
+)
+"""Words of records within a record, of which only what has changed is told. Where one of them was
+null before, or is now, it is told as a whole."""
 
 _LASTING = ("v", "key", "outlet_of", "local", "port", "feeds", "policy")
 """Words whose values are not changed in a session that is there already."""
@@ -274,7 +282,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
         was = before[word]
         if was == value:
             continue
-        if word in _NESTED:
+        if word in _NESTED and was is not None and value is not None:
             value = changes(was, value)
             if value is None:
                 return None
@@ -295,12 +303,28 @@ def amend(session: Session, changed: Any, shift: float = 0.0) -> None:
 def _amend_leg(leg: Leg, changed: Any, shift: float) -> None:
     if type(changed) is not dict or any(word in changed for word in _LASTING):
         raise Damaged(f"{leg.side.value}: no changes")
-    LEG.fill(leg, changed, shift)
+    rest = _within(changed, "monitor", leg.monitor, amend_monitor, shift)
+    LEG.fill(leg, rest, shift)
     for stream, word in ((leg.rtp, "rtp"), (leg.rtcp, "rtcp")):
         if word in changed:
-            STREAM.fill(stream, changed[word], shift)
-            latch = changed[word].get("latch", {})
-            LATCHES[_policy(stream.latch)][1].fill(stream.latch, latch, shift)
+            _amend_stream(stream, changed[word], shift)
+
+
+def _amend_stream(stream: Stream, changed: Any, shift: float) -> None:
+    rest = _within(changed, "analyzer", stream.analyzer, amend_analyzer, shift)
+    STREAM.fill(stream, rest, shift)
+    if "latch" in rest:
+        LATCHES[_policy(stream.latch)][1].fill(stream.latch, rest["latch"], shift)
+
+
+def _within(
+    changed: Any, word: str, thing: Any, amend: Callable[[Any, Any, float], None], shift: float
+) -> Any:
+    """Change what is there already; all the rest of what has changed."""
+    if thing is None or type(changed) is not dict or changed.get(word) is None:
+        return changed
+    amend(thing, changed[word], shift)
+    return {each: value for each, value in changed.items() if each != word}
 
 
 def _policy(latch: Latch) -> str:

@@ -35,6 +35,7 @@ from rtpproxy_tw.snapshot.kinds import (
     OCTETS,
     TEXT,
     TIME,
+    Damaged,
     Kind,
     either,
     integer,
@@ -129,6 +130,14 @@ def _unpack_analyzer(record: Any, shift: float) -> Analyzer:
 
 ANALYZER_KIND = Kind(ANALYZER.pack, _unpack_analyzer)
 
+
+def amend_analyzer(analyzer: Analyzer, changed: Any, shift: float) -> None:
+    """Make it what it is since ``changed``, which has some of its words. Raises Damaged."""
+    ANALYZER.fill(analyzer, changed, shift)
+    if analyzer.ssrc is not None:
+        analyzer._source = analyzer._jitter.source(analyzer.ssrc)
+
+
 BURSTS = Shape(
     Bursts,
     {
@@ -195,6 +204,21 @@ MONITOR = Shape(
     # since the last look is seen anew.
     left_out=["history", "_looked", "_slow"],
 )
+
+
+def amend_monitor(monitor: Monitor, changed: Any, shift: float) -> None:
+    """Make it what it is since ``changed``, which has some of its words. Raises Damaged."""
+    if type(changed) is not dict:
+        raise Damaged(f"{changed!r:.80} is no object")
+    words = dict(changed)
+    for word, shape, thing in (
+        ("bursts", BURSTS, monitor.bursts),
+        ("opinion", OPINION, monitor.opinion),
+    ):
+        if word in words:
+            shape.fill(thing, words.pop(word), shift)
+    MONITOR.fill(monitor, words, shift)
+
 
 _SEEN = listed(row(ADDRESS, COUNT), MOST_SOURCES, dict)
 

@@ -235,6 +235,7 @@ def test_a_call_that_is_forgotten_fails_the_hand_over(handover: Handover) -> Non
         ("ahead", {}, 1),
         ("rest", {"number": 0, "changed": {"port": 4}}, 0),
         ("rest", {"number": 0, "changed": {"caller": 7}}, 0),
+        ("rest", {"number": 0, "changed": {"caller": {"monitor": 5}}}, 0),
         ("rest", {"number": 0, "changed": {"caller": {"rtp": {"accepted": -1}}}}, 0),
         ("rest", {"number": 0, "changed": {"caller": {"rtp": {"latch": 5}}}}, 0),
         ("rest", {"number": 0, "changed": {"caller": {"rtp": 5}}}, 0),
