@@ -116,7 +116,8 @@ def assemble(
     around = Surroundings(settings, reactor, wall, totals, heirlooms or Heirlooms())
     media = Media(around, carrier)
     storing = Storing(around, media, note=lambda leg, text: registry.note(leg, "recording", text))
-    telling = Telling(around, media)
+    cluster = () if settings.redis is None else (Clustering(settings, reactor),)
+    telling = Telling(around, media, cluster)
     testament = Testament(
         safe=safe or Safe(_nobody_keeps),
         sessions=lambda: registry,
@@ -126,7 +127,6 @@ def assemble(
         now=reactor.seconds,
         later=lambda call: reactor.callLater(0, call),
     )
-    cluster = () if settings.redis is None else (Clustering(settings, reactor),)
     registry = SessionRegistry(
         clock=reactor,
         plane=media.plane,
@@ -312,7 +312,9 @@ class Storing:
 class Telling:
     """What watches calls and tells of them. Raises ConfigError."""
 
-    def __init__(self, around: Surroundings, media: Media) -> None:
+    def __init__(
+        self, around: Surroundings, media: Media, cluster: Sequence[Clustering] = ()
+    ) -> None:
         settings, reactor = around.settings, around.reactor
         self.insight = Insight(settings, reactor, around.wall, around.totals, media.arrival)
         self.sampler = Sampler(
@@ -322,7 +324,7 @@ class Telling:
             follow=media.plane.follow,
             release=media.plane.release,
         )
-        accounted = (_accounting(around),) if "acct_csv" in settings.modules else ()
+        accounted = (_accounting(around, cluster),) if "acct_csv" in settings.modules else ()
         self.observers: tuple[ISessionObserver, ...] = (
             TimeoutObserver(media.notifier),
             *accounted,
@@ -462,8 +464,12 @@ def _nobody_keeps(*fields: str, descriptors: Sequence[int] = ()) -> bool:
     return False
 
 
-def _accounting(around: Surroundings) -> Accounting:
+def _accounting(around: Surroundings, cluster: Sequence[Clustering]) -> Accounting:
+    elsewhere = None
+    for each in cluster:
+        elsewhere = each.known
     return Accounting(
+        elsewhere=elsewhere,
         path=os.path.abspath(NAME),
         node=socket.gethostname(),
         now=around.reactor.seconds,

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Literal
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -49,6 +49,9 @@ COUNTER: Kind = "counter"
 
 BEATS = 4
 """In one lease."""
+
+AT_ONCE = 100
+"""Calls that are looked up at once."""
 
 LIVING = 0.2
 """Seconds in which an owner that is to write everything down must have said a word."""
@@ -201,7 +204,7 @@ class OurCalls:
             for side, together in RECORDED.unpack(parts.get("recorded", []), 0.0):
                 leg = session.caller if side is Side.CALLER else session.callee
                 with suppress(RecordingRefused):
-                    self._recorders.record(leg, None, together)
+                    self._recorders.record(leg, None, together, further=True)
             if "prompts" in parts:
                 self._prompts.unpack(session, parts["prompts"], Luggage(), 0.0)
         except Damaged as damage:
@@ -342,8 +345,6 @@ class Clustering(MultiService):
     def take_over(self, address: str | None) -> Deferred[Any]:
         """By somebody's command: become the owner of ``address``, or of all. Fails with
         RelayError."""
-        from twisted.internet.defer import gatherResults
-
         node = self._connected
         wanted = list(node.holdings) if address is None else [address]
         unknown = [each for each in wanted if each not in node.holdings]
@@ -373,6 +374,19 @@ class Clustering(MultiService):
             return stopped
 
         return leaving.addBoth(close)
+
+    @inlineCallbacks
+    def known(self, calls: Sequence[str]) -> Any:
+        """Which of ``calls`` were ever written down, so that some relay has gone on with them.
+
+        Fails with Unavailable.
+        """
+        found: set[str] = set()
+        for at in range(0, len(calls), AT_ONCE):
+            some = calls[at : at + AT_ONCE]
+            places = yield gatherResults([self.store.find(each) for each in some], True)
+            found.update(each for each, place in zip(some, places, strict=True) if place)
+        return found
 
     # ISessionObserver.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -105,12 +105,13 @@ class FileRecorders:
         self.counts = RecordingCounts()
         """What metrics tell; its packets are as of the latest tick."""
 
-    def record(self, leg: Leg, target: str | None, single: bool) -> None:
+    def record(self, leg: Leg, target: str | None, single: bool, *, further: bool = False) -> None:
         """Record what the party of ``leg`` sends, unless that is being done already.
 
-        ``single`` has a meaning in pcap format only. Raises RecordingRefused without a
-        directory, where the disk does not keep up, and where a single file is asked for and the
-        party is being recorded already.
+        ``single`` has a meaning in pcap format only. ``further``: another relay has recorded it
+        until now, perhaps into the same directory, and no file is written over. Raises
+        RecordingRefused without a directory, where the disk does not keep up, and where a single
+        file is asked for and the party is being recorded already.
         """
         if self._place is None:
             raise RecordingRefused("there is no directory for recordings")
@@ -128,7 +129,7 @@ class FileRecorders:
             # Whatever name was asked for this time: the point is to have both in one file.
             files = other.files
         else:
-            files = self._open(self._place, leg, target, single)
+            files = self._open(self._place, leg, target, single, further)
         self._begin(leg, files)
 
     def copy(self, leg: Leg, target: Address) -> Address:
@@ -271,7 +272,9 @@ class FileRecorders:
         if recording is not None and recording.files is not None and recording.files.failed:
             self._end(leg)
 
-    def _open(self, place: Place, leg: Leg, target: str | None, single: bool) -> Files:
+    def _open(
+        self, place: Place, leg: Leg, target: str | None, single: bool, further: bool
+    ) -> Files:
         if target is None:
             stem = names.session_stem(leg.session.key)
             endings = names.session_endings(leg.side, rtcp=self._rtcp, single=single)
@@ -280,7 +283,8 @@ class FileRecorders:
             endings = names.target_endings(rtcp=self._rtcp, single=single)
         if not self._names:
             self._settle()
-        taken = names.unused(stem, (*endings, endings[0] + SUFFIX), self._names)
+        used = InUse(self._names, place) if further else self._names
+        taken = names.unused(stem, (*endings, endings[0] + SUFFIX), used)
         chosen = taken[:-1]
         sinks = self._open_all(place, chosen)
         self._names.update(taken)
@@ -369,6 +373,19 @@ class FileRecorders:
         if files is not None and self._place is not None and all(each.finished for each in files):
             del self._ending[session]
             self._export(Finished(session, self._place.directory, tuple(files)))
+
+
+class InUse:
+    """Names that are recorded into, and those that files have already."""
+
+    def __init__(self, names: Container[str], place: Place) -> None:
+        self._names = names
+        self._directories = [each for each in (place.directory, place.spool) if each is not None]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names or any(
+            os.path.lexists(os.path.join(each, str(name))) for each in self._directories
+        )
 
 
 def _place(directory: str, spool: str | None) -> Place:

@@ -11,14 +11,15 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import count
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from rtpproxy_tw.interfaces import ISessionObserver
-from rtpproxy_tw.reporting.acct_files import CsvFile, Journal, recover
+from rtpproxy_tw.reporting.acct_files import CsvFile, Journal, owed_calls, recover
 from rtpproxy_tw.reporting.acct_record import record
 from rtpproxy_tw.session import Ending, Session
 
@@ -43,6 +44,8 @@ class Books:
         self._owed: deque[tuple[int, str]] = deque(maxlen=MOST_WAITING)
         self.complaints: deque[str] = deque()
         self.recovered = 0
+        self.owed_calls: list[str] | None = None
+        """Of crashed relays, once :meth:`look` has looked."""
 
     @property
     def behind(self) -> bool:
@@ -50,12 +53,22 @@ class Books:
         return bool(self._owed)
 
     def open(self) -> None:
-        """Write what crashed relays owe, and see that the file can be written."""
+        """See that the file can be written."""
         self._try(lambda: self._file.append(""))
-        self._try(self._recover)
 
-    def _recover(self) -> None:
-        self.recovered += recover(self._file)
+    def recover(self, elsewhere: Collection[str] = ()) -> None:
+        """Write what crashed relays owe, but for calls that others have gone on with."""
+        self._try(lambda: self._recover(elsewhere))
+
+    def _recover(self, elsewhere: Collection[str]) -> None:
+        self.recovered += recover(self._file, elsewhere)
+
+    def look(self) -> None:
+        """Which calls are owed."""
+        self._try(self._look)
+
+    def _look(self) -> None:
+        self.owed_calls = owed_calls(self._file)
 
     def note(self, changes: dict[int, str]) -> None:
         """These sessions are alive."""
@@ -93,12 +106,22 @@ class Books:
 
 @implementer(ISessionObserver)
 class Accounting:
-    """Writes into ``path``. ``now`` gives the relay's seconds, ``wall`` those since 1970."""
+    """Writes into ``path``. ``now`` gives the relay's seconds, ``wall`` those since 1970.
+
+    ``elsewhere``, where there are other relays, tells which of some calls they may have gone on
+    with after a crash: those are theirs to tell of. Until it knows, it fails.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, *, path: str, node: str, now: Callable[[], float], wall: Callable[[], float]
+        self,
+        *,
+        path: str,
+        node: str,
+        now: Callable[[], float],
+        wall: Callable[[], float],
+        elsewhere: Callable[[list[str]], Deferred[set[str]]] | None = None,
     ) -> None:
         self._path = path
         self._node = node
@@ -110,6 +133,8 @@ class Accounting:
         self._jobs: queue.SimpleQueue[Callable[[Books], None] | None] = queue.SimpleQueue()
         self._books: Books | None = None
         self._thread: threading.Thread | None = None
+        self._elsewhere = elsewhere
+        self._asked = False
 
     def start(self) -> None:
         """Begin; not before the process is the one that stays, for no thread survives a fork."""
@@ -117,6 +142,7 @@ class Accounting:
         # A daemon, so that a disk that hangs for ever cannot keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="accounting", daemon=True)
         self._jobs.put(Books.open)
+        self._jobs.put(Books.recover if self._elsewhere is None else Books.look)
         self._thread.start()
 
     def stop(self) -> None:
@@ -166,9 +192,25 @@ class Accounting:
                 some.append(session)
                 self._turn.append(session)
         self._note(some)
+        self._settle()
         if self._books is not None and self._books.behind:
             self._jobs.put(lambda books: books.write([]))
         self._report()
+
+    def _settle(self) -> None:
+        """Whom crashed relays owe records, where others may have gone on with the calls."""
+        calls = None if self._books is None else self._books.owed_calls
+        if calls is None or self._elsewhere is None or self._asked:
+            return
+        self._asked = True
+
+        def known(found: set[str]) -> None:
+            self._jobs.put(lambda books: books.recover(found))
+
+        def unknown(failure: object) -> None:
+            self._asked = False  # at the next tick
+
+        self._elsewhere(calls).addCallbacks(known, unknown)
 
     def _note(self, sessions: list[Session]) -> None:
         if sessions:

@@ -15,8 +15,9 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from rtpproxy_tw.beneath import is_at, open_file
 from rtpproxy_tw.reporting.acct_record import COLUMNS, HEADER
@@ -30,6 +31,8 @@ SUFFIX = ".journal"
 
 _NAME = slice(COLUMNS.index("rtpp_pid"), COLUMNS.index("from_tag") + 1)
 """The columns by which a record is known."""
+
+_CALL = COLUMNS.index("call_id") - _NAME.start
 
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT
 _REWRITE = os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -150,29 +153,59 @@ class Journal:
             os.write(fd, text.encode())
 
 
-def recover(file: CsvFile) -> int:
-    """Write the records that crashed relays owe to ``file``; how many. Raises OSError."""
-    folder, name = os.path.split(file.path)
+def recover(file: CsvFile, elsewhere: Collection[str] = ()) -> int:
+    """Write the records that crashed relays owe to ``file``; how many. Raises OSError.
+
+    ``elsewhere`` are the calls that others have gone on with: they tell of them.
+    """
     count = 0
-    for each in sorted(os.listdir(folder or os.curdir)):
-        if each.startswith(name + ".") and each.endswith(SUFFIX):
-            count += _recover(file, os.path.join(folder, each))
+    for path in _journals(file):
+        with _left_behind(path) as journal:
+            if journal is not None:
+                lines = [line for line in _owed(file, journal) if _call(line) not in elsewhere]
+                if lines:
+                    file.append("".join(lines))
+                os.unlink(path)
+                count += len(lines)
     return count
 
 
-def _recover(file: CsvFile, path: str) -> int:
+def owed_calls(file: CsvFile) -> list[str]:
+    """The calls of which crashed relays owe records. Raises OSError."""
+    found: set[str] = set()
+    for path in _journals(file):
+        with _left_behind(path) as journal:
+            if journal is not None:
+                found.update(map(_call, _owed(file, journal)))
+    return sorted(found)
+
+
+def _journals(file: CsvFile) -> list[str]:
+    folder, name = os.path.split(file.path)
+    names = sorted(os.listdir(folder or os.curdir))
+    return [
+        os.path.join(folder, each)
+        for each in names
+        if each.startswith(name + ".") and each.endswith(SUFFIX)
+    ]
+
+
+@contextmanager
+def _left_behind(path: str) -> Iterator[BinaryIO | None]:
+    """The journal there, None where its owner lives."""
     with os.fdopen(open_file(path, os.O_RDONLY), "rb") as journal:
         try:
             fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            return 0  # its owner lives
-        inode, size, owed = _read(journal.read().decode("utf-8", "replace"))
-        told = _told(file.since(inode, size))
-        lines = [line for line in owed.values() if _name(line) not in told]
-        if lines:
-            file.append("".join(lines))
-        os.unlink(path)
-        return len(lines)
+            yield None
+        else:
+            yield journal
+
+
+def _owed(file: CsvFile, journal: BinaryIO) -> list[str]:
+    inode, size, owed = _read(journal.read().decode("utf-8", "replace"))
+    told = _told(file.since(inode, size))
+    return [line for line in owed.values() if _name(line) not in told]
 
 
 def _read(text: str) -> tuple[int, int, dict[int, str]]:
@@ -192,6 +225,10 @@ def _read(text: str) -> tuple[int, int, dict[int, str]]:
 
 def _told(text: str) -> set[tuple[str, ...]]:
     return {tuple(row[_NAME]) for row in csv.reader(io.StringIO(text, newline=""))}
+
+
+def _call(line: str) -> str:
+    return _name(line)[_CALL]
 
 
 def _name(line: str) -> tuple[str, ...]:

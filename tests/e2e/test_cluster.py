@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import socket
@@ -17,7 +18,7 @@ import pytest
 from tests.cluster.redis_server import PROGRAM, RedisServer
 from tests.e2e import loopback
 from tests.e2e.process import wait_until
-from tests.e2e.relay import Relay
+from tests.e2e.relay import Relay, command_line
 
 pytestmark = [
     pytest.mark.e2e,
@@ -28,6 +29,8 @@ ONE, TWO, NOBODY = loopback.host(71), loopback.host(72), loopback.host(79)
 CALLER, CALLEE = loopback.host(73), loopback.host(74)
 LEASE = 600
 """Milliseconds."""
+
+ROOT = Path(__file__).parents[2]
 
 
 class Nodes:
@@ -40,11 +43,14 @@ class Nodes:
         self.relays: dict[str, Relay] = {}
 
     def start(self, host: str, *options: str) -> Relay:
-        """Start the relay at ``host``."""
+        """Start the relay at ``host``, in a directory of its own."""
         other = TWO if host == ONE else ONE
+        work = self.folder / host
+        work.mkdir(exist_ok=True)
         made = Relay(
             host,
             self.folder,
+            program=["env", "-C", str(work), f"PYTHONPATH={ROOT}", *command_line()],
             options=[
                 *("--redis", self.redis.url, "--node", host, "--standby", other),
                 *("--cluster-listen", f"{host}:7000", "--lease", str(LEASE)),
@@ -204,6 +210,64 @@ def test_the_calls_of_a_relay_that_was_killed_go_on_over_the_same_ports(nodes: N
     )
     for call in calls:
         call.close()
+
+
+def accounted(nodes: Nodes) -> list[tuple[str, str]]:
+    """Host and call-id of each record, in files of both kinds."""
+    found = []
+    for host in (ONE, TWO):
+        path = nodes.folder / host / "rtpproxy_acct.csv"
+        if path.exists():
+            with path.open(newline="") as file:
+                found += [(host, row["call_id"]) for row in csv.DictReader(file)]
+        path = nodes.folder / host / "calls.jsonl"
+        if path.exists():
+            lines = path.read_text().splitlines()
+            found += [(host, json.loads(line)["call_id"]) for line in lines]
+    return sorted(found)
+
+
+def test_each_call_has_one_record_and_its_recording_goes_on_in_a_further_file(
+    tmp_path: Path,
+) -> None:
+    spoken = tmp_path / "spoken"  # one directory for both, as on a file server
+    spoken.mkdir()
+    options = ("--record-calls", "calls.jsonl", "-r", str(spoken), "--dso", "rtpp_acct_csv.so")
+    with RedisServer(tmp_path) as redis, ExitStack() as stack:
+        nodes = Nodes(tmp_path, redis, stack)
+        for host in (ONE, TWO):
+            nodes.start(host, *options)
+        for host in (ONE, TWO):
+            nodes.wait_for_owner(host, host)
+            nodes.wait_for_both(host)
+        one, two = nodes.relays[ONE], nodes.relays[TWO]
+        calls = [Call(one, name) for name in ("before", "kept")]
+        for call in calls:
+            assert one.ask(f"R {call.name} f t") == "0"
+            call.goes_on()
+            nodes.wait_until_written(call.name, ONE)
+        assert one.ask("D before f t") == "0"
+        wait_until(lambda: accounted(nodes) == 2 * [(ONE, "before")], "its records are written")
+        kept = f"rtp:{{{ONE}}}:sessions"
+        wait_until(
+            lambda: redis.ask("HVALS", kept).count(b'"recorded"') == 1, "Redis knows it all", 10
+        )
+        one.kill()
+        nodes.wait_for_owner(ONE, TWO)
+        calls[1].goes_on()
+        one = nodes.start(ONE, *options)
+        nodes.wait_for_both(ONE)
+        assert two.ask("D kept f t") == "0"
+        wait_until(lambda: not list((tmp_path / ONE).glob("*.journal")), "what was owed is settled")
+        assert one.end() == two.end() == 0
+        for call in calls:
+            call.close()
+        assert accounted(nodes) == sorted(2 * [(ONE, "before"), (TWO, "kept")])
+    names = {path.name for path in spoken.iterdir()}
+    # The first part is set right by the relay that came back, the second is whole.
+    assert names & {"kept=f~crashed.o.rtp", "kept=f.o.rtp"}
+    assert "kept=f~2.o.rtp" in names
+    assert not any("before=f~" in name for name in names)
 
 
 def test_a_relay_that_is_stopped_leaves_its_calls_to_the_other_one(nodes: Nodes) -> None:

@@ -384,3 +384,15 @@ def test_recordings_reach_the_disk(tmp_path: Path) -> None:
     ]
     content = (tmp_path / "%2E.%2Fescape=from.o.rtp").read_bytes()
     assert struct.unpack_from("=dH", content, 20) == (NOW, 5)
+
+
+def test_what_another_relay_has_recorded_is_not_written_over(tmp_path: Path) -> None:
+    sinks = MemorySinks()
+    recorder = a_recorder(sinks, directory=str(tmp_path), rtcp=False)
+    made = a_session()
+    recorder.record(made.caller, None, single=False)
+    (name,) = sinks.files
+    recorder.stop(made.caller)
+    (tmp_path / name).touch()
+    recorder.record(made.caller, None, single=False, further=True)
+    assert still_open(sinks) == {name.replace(".o.rtp", "~2.o.rtp")}

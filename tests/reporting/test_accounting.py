@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface.verify import verifyObject
 
 from rtpproxy_tw.interfaces import ISessionObserver
@@ -105,8 +106,16 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def accounting(folder: Path) -> Accounting:
-    made = Accounting(path=str(folder / NAME), node="box", now=lambda: 5.0, wall=lambda: EPOCH)
+def accounting(
+    folder: Path, elsewhere: Callable[[list[str]], Deferred[set[str]]] | None = None
+) -> Accounting:
+    made = Accounting(
+        path=str(folder / NAME),
+        node="box",
+        now=lambda: 5.0,
+        wall=lambda: EPOCH,
+        elsewhere=elsewhere,
+    )
     made.start()
     return made
 
@@ -176,6 +185,46 @@ def test_after_a_crash_the_next_relay_writes_what_is_missing_and_only_that(
     assert [row["call_id"] for row in rows(tmp_path / NAME)] == ["call1", "call2"]
     assert os.listdir(tmp_path) == [NAME]
     assert recover(file) == 0
+
+
+@pytest.mark.parametrize("gone_on_with, written", [({"call2"}, []), ({"other"}, ["call2"])])
+def test_of_calls_that_other_relays_have_gone_on_with_they_tell(
+    tmp_path: Path, gone_on_with: set[str], written: list[str]
+) -> None:
+    _, journal = crash(tmp_path, 1)
+    os.close(journal._fd)
+    asked: list[list[str]] = []
+    answers: list[Deferred[set[str]]] = [fail(OSError("not yet")), succeed(gone_on_with)]
+
+    def elsewhere(calls: list[str]) -> Deferred[set[str]]:
+        asked.append(calls)
+        return answers[len(asked) - 1]
+
+    books = accounting(tmp_path, elsewhere)
+
+    def settled() -> bool:
+        books.tick()
+        return len(asked) == 2
+
+    eventually(settled)
+    books.tick()
+    books.stop()
+    assert asked == [["call2"]] * 2
+    assert [row["call_id"] for row in rows(tmp_path / NAME)] == ["call1", *written]
+    assert os.listdir(tmp_path) == [NAME]
+
+
+def test_as_long_as_nobody_knows_of_other_relays_what_is_owed_waits(tmp_path: Path) -> None:
+    _, journal = crash(tmp_path, 1)
+    os.close(journal._fd)
+    books = accounting(tmp_path, lambda calls: fail(OSError("nobody knows")))
+    for _ in range(20):
+        books.tick()
+    books.stop()
+    assert len(list(tmp_path.glob("*.journal"))) == 1
+    books = accounting(tmp_path)
+    books.stop()
+    assert {row["call_id"] for row in rows(tmp_path / NAME)} == {"call1", "call2"}
 
 
 def test_what_was_rotated_before_the_crash_is_not_written_again(tmp_path: Path) -> None:
