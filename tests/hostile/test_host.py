@@ -158,10 +158,10 @@ def test_c05_before_memory_is_gone_new_calls_are_refused(tmp_path: Path, root: N
 
 
 def test_c06_a_standstill_of_our_own_ends_no_call(tmp_path: Path) -> None:
-    with Local(tmp_path, "-T", "1") as here, here.call() as call:
+    with Local(tmp_path, "-T", "2") as here, here.call() as call:
         call.settle()
         here.relay.signal(signal.SIGSTOP)
-        time.sleep(1.7)
+        time.sleep(3)
         here.relay.signal(signal.SIGCONT)
         time.sleep(0.3)
         call.goes_on()
