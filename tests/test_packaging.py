@@ -91,7 +91,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     wheel = build(source, "wheel", folder / "wheel")
     home = folder / "venv"
     venv.create(home, symlinks=True)
-    library = Path(sysconfig.get_path("purelib", "venv", {"base": str(home)}))
+    scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"  # up to 3.10
+    library = Path(sysconfig.get_path("purelib", scheme, {"base": str(home)}))
     # The dependencies are borrowed from here; lines of further .pth files, such as one that leads
     # to this source tree, are not.
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
