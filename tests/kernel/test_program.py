@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
 
+from rtpproxy_tw.addresses import family_of
 from rtpproxy_tw.media.kernel import layout
 from tests.kernel.bench_program import DROP, NEXT, REDIRECT, Bench, hosts_of, new_bench
-from tests.kernel.frames import ETHERNET, Datagram, rtp
+from tests.kernel.frames import ETHERNET, Datagram, ones, rtp
 
 pytestmark = pytest.mark.kernel
 
@@ -56,6 +59,31 @@ def test_every_checksum_comes_out_right(bench: Bench) -> None:
         payload = b"\x80\x00" + value.to_bytes(2, "big") + bytes(20)
         left = Datagram(LEAVES, TO, payload, tos=0xB8, ttl=64)
         assert bench.run(CAME.but(payload=payload)).packet[14:] == bytes(left)[14:]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_checksum_that_looks_unfinished_by_chance_comes_out_right(
+    bench: Bench, family: int
+) -> None:
+    """It is what a sender leaves to its device, the sum of addresses, protocol and length."""
+    here, peer = hosts_of(family)
+    out, far = (OUT, FAR) if family == 4 else (OUT6, FAR6)
+    bench.flow((here, 35000), (peer, 40000), (out, 36000), (far, 41000))
+    payload = rtp(1)[:-2]
+    hosts = [socket.inet_pton(family_of(host), host) for host in (peer, here)]
+    pseudo = b"".join(hosts) + struct.pack("!HH", 17, 8 + len(payload) + 2)
+    udp = struct.pack("!HHH", 40000, 35000, 8 + len(payload) + 2) + payload
+    unfinished = ones(pseudo) ^ 0xFFFF
+    # What brings ones(pseudo + udp + word) to the same value.
+    word = ones(struct.pack("!HH", unfinished, ones(pseudo + udp) ^ 0xFFFF))
+    payload += struct.pack("!H", word)
+    came = Datagram((peer, 40000), (here, 35000), payload)
+    at = 14 + (20 if family == 4 else 40) + 6
+    assert bytes(came)[at : at + 2] == unfinished.to_bytes(2, "big")
+    left = Datagram((out, 36000), (far, 41000), payload, tos=0xB8, ttl=64)
+    if family == 6:
+        left = left.but(id=0)
+    assert bench.run(came).packet[14:] == bytes(left)[14:]
 
 
 def test_a_datagram_without_checksum_leaves_without_one(bench: Bench) -> None:
@@ -191,6 +219,22 @@ def test_an_exact_address_goes_before_a_wildcard(bench: Bench) -> None:
     exact = bench.flow(LOCAL, SOURCE, LEAVES, TO)
     assert bench.run(CAME).verdict == REDIRECT
     assert (bench.sample(any_address).packets, bench.sample(exact).packets) == (0, 1)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_port_may_have_one_flow_or_several_in_turn(bench: Bench, first: int) -> None:
+    hosts = (HERE, "192.0.2.2")
+    slots = [bench.flow((host, 35000), SOURCE, LEAVES, TO) for host in hosts]
+    frames = [CAME.but(to=(host, 35000)) for host in hosts]
+    assert [bench.run(frame).verdict for frame in frames] == [REDIRECT, REDIRECT]
+    bench.table.remove(slots[first])
+    other = 1 - first
+    assert bench.run(frames[first]).verdict == NEXT
+    assert bench.run(frames[other]).verdict == REDIRECT
+    again = bench.flow((hosts[first], 35000), SOURCE, LEAVES, TO)
+    assert [bench.run(frame).verdict for frame in frames] == [REDIRECT, REDIRECT]
+    assert bench.sample(again).packets == 1
+    assert bench.sample(slots[other]).packets == 3
 
 
 def test_nothing_is_counted_after_a_flow_is_removed(bench: Bench) -> None:

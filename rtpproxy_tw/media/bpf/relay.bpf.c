@@ -138,25 +138,24 @@ struct record {
 
 /* Maps are made by the relay; here they are but names. */
 #define MAP(name) char name[1] SEC(".maps")
-MAP(ports); /* by port / 16: four bits each, who takes datagrams there: v4, v4 any, v6, v6 any */
-MAP(flows); /* struct key -> number of the slot */
+/* By port / 2, IPv6 after IPv4, of two ports each: 0, a slot's number and one, or SEVERAL. */
+MAP(ports);
+MAP(flows); /* struct key -> number of the slot; asked where a port has several */
 MAP(slots);
 MAP(state); /* [0]: until when, by clock_ns, there is a relay behind all this */
 MAP(hosts); /* the addresses of this host, as struct key with port 0 */
 MAP(ring);
 
-#define P_EXACT 1
-#define P_ANY 2
+#define SEVERAL 0xffffffff
 
-/* A datagram, taken apart. */
+/* A datagram, taken apart. What is known when this is compiled, where its IP header starts and
+ * whether that is IPv6, goes beside it as ``l3`` and ``v6``. */
 struct packet {
 	__u32 source[4], host[4];
-	struct key key; /* its destination, as looked up */
-	__u16 source_port;
+	__u16 source_port, port;
 	__u16 checksum;
 	__u32 length;  /* of the IP packet */
 	__u32 payload; /* octets of UDP payload */
-	__u32 at;      /* where the payload starts */
 	__u32 first;   /* IPv4 only: identification and fragment word */
 	__u8 ttl;
 };
@@ -200,9 +199,15 @@ inline_always __u16 sum_head4(const struct head4 *ip)
 	return fold16((__u64)w[0] + w[1] + w[2] + w[3] + w[4]);
 }
 
-inline_always int same(const __u32 *a, const __u32 *b)
+/* IPv4 addresses have but one word; the others are zeros everywhere. */
+inline_always int same(const __u32 *a, const __u32 *b, const int v6)
 {
-	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+	return a[0] == b[0] && (!v6 || (a[1] == b[1] && a[2] == b[2] && a[3] == b[3]));
+}
+
+inline_always __u32 payload_at(const __u32 l3, const int v6)
+{
+	return l3 + (v6 ? sizeof(struct head6) : sizeof(struct head4)) + sizeof(struct head_udp);
 }
 
 /* --- RTP statistics: as quality/analyzer.py has them, with a window of 64 numbers --- */
@@ -352,34 +357,48 @@ inline_always void jitter(struct rtp *r, __u32 timestamp, __u32 rate, int reset,
 }
 
 /* Whether CSRCs, extension and padding fit (rtp.py: peek). */
-inline_always int is_whole(struct __sk_buff *skb, const struct packet *p, __u8 first)
+inline_always int is_whole(struct __sk_buff *skb, const struct packet *p, const __u32 at, __u8 first)
 {
 	__u32 size = 12 + (first & 15) * 4;
 	if (first & 0x10) {
 		__u16 words;
 		size += 4;
-		if (size > p->payload || load(skb, p->at + size - 2, &words, 2))
+		if (size > p->payload || load(skb, at + size - 2, &words, 2))
 			return 0;
 		size += swap16(words) * 4;
 	}
 	if (first & 0x20) {
 		__u8 padding;
-		if (load(skb, p->at + p->payload - 1, &padding, 1) || !padding)
+		if (load(skb, at + p->payload - 1, &padding, 1) || !padding)
 			return 0;
 		size += padding;
 	}
 	return size <= p->payload;
 }
 
-inline_always void analyse(struct __sk_buff *skb, const struct packet *p, struct rtp *r, __u64 now)
+struct head_rtp {
+	__u8 first, second;
+	__u16 sequence;
+	__u32 timestamp, ssrc;
+};
+
+/* Straight out of the packet where it can be reached, which nearly always it can. */
+inline_always int load_head(struct __sk_buff *skb, const __u32 at, struct head_rtp *to)
 {
-	struct {
-		__u8 first, second;
-		__u16 sequence;
-		__u32 timestamp, ssrc;
-	} h;
-	if (p->payload < 12 || load(skb, p->at, &h, sizeof h) || h.first >> 6 != 2 ||
-	    (h.second >= 200 && h.second <= 213) || (h.first != 0x80 && !is_whole(skb, p, h.first))) {
+	const struct head_rtp *there = (void *)(long)skb->data + at;
+	if ((void *)(there + 1) > (void *)(long)skb->data_end)
+		return load(skb, at, to, sizeof *to);
+	*to = *there;
+	return 0;
+}
+
+inline_always void analyse(struct __sk_buff *skb, const struct packet *p, const __u32 at,
+			   struct rtp *r, __u64 now)
+{
+	struct head_rtp h;
+	if (p->payload < sizeof h || load_head(skb, at, &h) || h.first >> 6 != 2 ||
+	    (h.second >= 200 && h.second <= 213) ||
+	    (h.first != 0x80 && !is_whole(skb, p, at, h.first))) {
 		r->errors++;
 		return;
 	}
@@ -409,8 +428,8 @@ inline_always void analyse(struct __sk_buff *skb, const struct packet *p, struct
 /* --- the tap --- */
 
 /* Copies the payload into a record of so many octets; whether there was room. */
-inline_always int copy(struct __sk_buff *skb, const struct packet *p, const struct slot *s,
-		       __u64 now, const __u32 size)
+inline_always int copy(struct __sk_buff *skb, const struct packet *p, const __u32 at,
+		       const struct slot *s, __u64 now, const __u32 size)
 {
 	struct record *record = ring_reserve(&ring, size, 0);
 	if (!record)
@@ -421,7 +440,7 @@ inline_always int copy(struct __sk_buff *skb, const struct packet *p, const stru
 	record->length = n;
 	/* The verifier must see the bounds here, where the compiler knows them already. */
 	asm volatile("" : "+r"(n));
-	if (n > 0 && n <= size - sizeof *record && load(skb, p->at, record->data, n)) {
+	if (n > 0 && n <= size - sizeof *record && load(skb, at, record->data, n)) {
 		ring_discard(record, BPF_RB_NO_WAKEUP);
 		return 0;
 	}
@@ -429,13 +448,14 @@ inline_always int copy(struct __sk_buff *skb, const struct packet *p, const stru
 	return 1;
 }
 
-inline_always int tap(struct __sk_buff *skb, const struct packet *p, const struct slot *s, __u64 now)
+inline_always int tap(struct __sk_buff *skb, const struct packet *p, const __u32 at,
+		      const struct slot *s, __u64 now)
 {
 	if (p->payload <= SMALL - sizeof(struct record))
-		return copy(skb, p, s, now, SMALL);
+		return copy(skb, p, at, s, now, SMALL);
 	if (p->payload <= MIDDLE - sizeof(struct record))
-		return copy(skb, p, s, now, MIDDLE);
-	return copy(skb, p, s, now, LARGE);
+		return copy(skb, p, at, s, now, MIDDLE);
+	return copy(skb, p, at, s, now, LARGE);
 }
 
 /* --- sending on --- */
@@ -471,60 +491,126 @@ inline_always void fill6(struct head6 *ip, const struct packet *p, const struct 
 	__builtin_memcpy(ip->to, s->to, 16);
 }
 
-/* Puts the new IP header and ports in place of the old ones. The IPv4 header adds up to nothing
- * whatever is in it, so only where IPv6 is involved must the checksum that a device has given for
- * the whole packet follow (BPF_F_RECOMPUTE_CSUM). */
-inline_always long rewrite(struct __sk_buff *skb, const struct packet *p, const struct slot *s,
-			   const __u32 l3)
-{
-	__u32 in6 = p->key.family == AF_INET6, out6 = s->family_out == AF_INET6;
-	__u32 ports = (__u32)s->from_port | (__u32)s->to_port << 16;
-	if (in6 != out6) {
-		__be16 protocol = out6 ? swap16(ETH_P_IPV6) : swap16(ETH_P_IP);
-		if (change_family(skb, protocol, 0))
-			return -1;
-		if (store(skb, l3 - 2, &protocol, 2, 0))
-			return -1;
-	}
-	if (out6) {
-		struct head6 ip;
-		fill6(&ip, p, s);
-		if (store(skb, l3, &ip, sizeof ip, BPF_F_RECOMPUTE_CSUM))
-			return -1;
-		return store(skb, l3 + sizeof ip, &ports, 4, 0);
-	}
-	struct {
-		struct head4 ip;
-		__u32 ports;
-	} head;
-	fill4(&head.ip, p, s);
-	head.ports = ports;
-	if (!in6)
-		return store(skb, l3, &head, sizeof head, 0);
-	if (store(skb, l3, &head.ip, sizeof head.ip, BPF_F_RECOMPUTE_CSUM))
-		return -1;
-	return store(skb, l3 + sizeof head.ip, &ports, 4, 0);
-}
-
 /* What the change of addresses, and that of ports, does to the UDP checksum. */
-inline_always __u32 address_change(const struct packet *p, const struct slot *s)
+inline_always __u32 address_change(const struct packet *p, const struct slot *s, const int v6)
 {
 	__u64 sum = 0;
 #pragma unroll
-	for (int i = 0; i < 4; i++)
-		sum += (__u64)(__u32)~p->source[i] + (__u32)~p->host[i] + s->from[i] + s->to[i];
+	for (int i = 0; i < 4; i++) {
+		if (v6 || !i)
+			sum += (__u64)(__u32)~p->source[i] + (__u32)~p->host[i];
+		sum += (__u64)s->from[i] + s->to[i];
+	}
 	return fold32(sum);
 }
 
 inline_always __u32 port_change(const struct packet *p, const struct slot *s)
 {
-	__u32 old = (__u32)p->source_port | (__u32)p->key.port << 16;
+	__u32 old = (__u32)p->source_port | (__u32)p->port << 16;
 	__u32 new = (__u32)s->from_port | (__u32)s->to_port << 16;
 	return fold32((__u64)(__u32)~old + new);
 }
 
+/* What stands in the checksum's place where a device is yet to make it: the sum of the addresses,
+ * protocol and length. A whole checksum is the same by chance, once in 65,536 packets. */
+inline_always __u16 sum_pseudo(const struct packet *p, const int v6)
+{
+	__u64 sum = (__u64)p->source[0] + p->host[0];
+	if (v6)
+		sum += (__u64)p->source[1] + p->source[2] + p->source[3] + p->host[1] + p->host[2] +
+		       p->host[3];
+	return fold16(sum + swap16(IPPROTO_UDP) + swap16(p->payload + sizeof(struct head_udp)));
+}
+
+/* The datagram's checksum after the change, and after it 0 where only the kernel can tell what it
+ * has to be: a whole one, or what a device goes on from. */
+inline_always int sum_anew(const struct packet *p, const struct slot *s, const int v6, __u16 *sum)
+{
+	*sum = p->checksum;
+	if (!p->checksum)
+		return 1;
+	if (p->checksum == sum_pseudo(p, v6))
+		return 0;
+	__u64 change = (__u64)address_change(p, s, v6) + port_change(p, s);
+	__u16 new = ~fold16(change + (__u16)~p->checksum);
+	*sum = new ? new : 0xffff;
+	return 1;
+}
+
+/* Lets the kernel change the UDP checksum, whatever it is. */
+inline_always long fix(struct __sk_buff *skb, const __u32 at, __u32 addresses, __u32 ports)
+{
+	return fix_checksum(skb, at, 0, addresses, BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0) ||
+	       fix_checksum(skb, at, 0, ports, BPF_F_MARK_MANGLED_0);
+}
+
+inline_always void fill_udp(struct head_udp *udp, const struct packet *p, const struct slot *s,
+			    __u16 checksum)
+{
+	udp->source = s->from_port;
+	udp->to = s->to_port;
+	udp->length = swap16(p->payload + sizeof *udp);
+	udp->check = checksum;
+}
+
+/* New headers in place of the old ones, all at once. Where a device has given a checksum for the
+ * whole packet, that follows (BPF_F_RECOMPUTE_CSUM). */
+inline_always long replace(struct __sk_buff *skb, const struct packet *p, const struct slot *s,
+			   const __u32 l3, const int v6)
+{
+	__u16 checksum;
+	int known = sum_anew(p, s, v6, &checksum);
+	if (v6) {
+		struct {
+			struct head6 ip;
+			struct head_udp udp;
+		} head;
+		fill6(&head.ip, p, s);
+		fill_udp(&head.udp, p, s, checksum);
+		if (store(skb, l3, &head, sizeof head, known ? BPF_F_RECOMPUTE_CSUM : 0))
+			return -1;
+	} else {
+		struct {
+			struct head4 ip;
+			struct head_udp udp;
+		} head;
+		fill4(&head.ip, p, s);
+		fill_udp(&head.udp, p, s, checksum);
+		if (store(skb, l3, &head, sizeof head, known ? BPF_F_RECOMPUTE_CSUM : 0))
+			return -1;
+	}
+	if (known)
+		return 0;
+	return fix(skb, payload_at(l3, v6) - 2, address_change(p, s, v6), port_change(p, s));
+}
+
+/* The same with a header of the other family. */
+inline_always long convert(struct __sk_buff *skb, const struct packet *p, const struct slot *s,
+			   const __u32 l3, const int v6)
+{
+	__be16 protocol = v6 ? swap16(ETH_P_IP) : swap16(ETH_P_IPV6);
+	__u32 ports = (__u32)s->from_port | (__u32)s->to_port << 16;
+	if (change_family(skb, protocol, 0) || store(skb, l3 - 2, &protocol, 2, 0))
+		return -1;
+	if (v6) {
+		struct head4 ip;
+		fill4(&ip, p, s);
+		if (store(skb, l3, &ip, sizeof ip, BPF_F_RECOMPUTE_CSUM))
+			return -1;
+	} else {
+		struct head6 ip;
+		fill6(&ip, p, s);
+		if (store(skb, l3, &ip, sizeof ip, BPF_F_RECOMPUTE_CSUM))
+			return -1;
+	}
+	const __u32 at = payload_at(l3, !v6);
+	if (store(skb, at - sizeof(struct head_udp), &ports, 4, 0))
+		return -1;
+	return fix(skb, at - 2, address_change(p, s, v6), port_change(p, s));
+}
+
 inline_always int forward(struct __sk_buff *skb, const struct packet *p, struct slot *s,
-			  const __u32 header)
+			  const __u32 header, const int v6)
 {
 	/* To be redirected, a packet must have room for an Ethernet header, wherever it came from. */
 	if (!header && push(skb, ETH_HLEN, 0)) {
@@ -532,11 +618,8 @@ inline_always int forward(struct __sk_buff *skb, const struct packet *p, struct 
 		return DROP;
 	}
 	const __u32 l3 = ETH_HLEN;
-	__u32 addresses = address_change(p, s), ports = port_change(p, s);
-	__u32 at = l3 + (s->family_out == AF_INET6 ? sizeof(struct head6) : sizeof(struct head4)) + 6;
-	if (rewrite(skb, p, s, l3) ||
-	    fix_checksum(skb, at, 0, addresses, BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0) ||
-	    fix_checksum(skb, at, 0, ports, BPF_F_MARK_MANGLED_0)) {
+	if (s->family_out == (v6 ? AF_INET6 : AF_INET) ? replace(skb, p, s, l3, v6)
+						       : convert(skb, p, s, l3, v6)) {
 		add(s->failed, 1);
 		return DROP;
 	}
@@ -568,11 +651,11 @@ inline_always int stranger(struct slot *s, __u64 now)
 	return NEXT;
 }
 
-inline_always int fits(const struct packet *p, const struct slot *s)
+inline_always int fits(const struct packet *p, const struct slot *s, const int v6)
 {
 	if (p->length > s->max_length)
 		return 0;
-	if (!p->checksum && (p->key.family == AF_INET6 || s->family_out == AF_INET6))
+	if (!p->checksum && (v6 || s->family_out == AF_INET6))
 		return 0; /* IPv6 needs one, and to make it is the socket's work */
 	if (s->flags & F_LOCAL && p->ttl <= 1)
 		return 0;
@@ -580,101 +663,140 @@ inline_always int fits(const struct packet *p, const struct slot *s)
 }
 
 /* Tells a packet from those before and after it: of RTP, type, number and timestamp. Never 0. */
-inline_always __u64 print_of(struct __sk_buff *skb, const struct packet *p)
+inline_always __u64 print_of(struct __sk_buff *skb, const struct packet *p, const __u32 at)
 {
 	__u64 print = p->payload;
-	if (p->payload >= sizeof print && load(skb, p->at, &print, sizeof print))
+	if (p->payload >= sizeof print && load(skb, at, &print, sizeof print))
 		return 1;
 	return print | 1;
 }
 
-inline_always void hold(struct __sk_buff *skb, const struct packet *p, struct slot *s)
+inline_always void hold(struct __sk_buff *skb, const struct packet *p, const __u32 at,
+			struct slot *s)
 {
-	s->print = print_of(skb, p);
+	s->print = print_of(skb, p, at);
 	s->held = 1;
 }
 
-inline_always int must_wait(struct __sk_buff *skb, const struct packet *p, struct slot *s)
+inline_always int must_wait(struct __sk_buff *skb, const struct packet *p, const __u32 at,
+			    struct slot *s)
 {
 	if (!s->held)
 		return 0;
 	if (!s->print || fresh(s->passed) != s->print) {
-		s->print = print_of(skb, p);
+		s->print = print_of(skb, p, at);
 		return 1;
 	}
 	s->held = 0;
 	return 0;
 }
 
-inline_always int carry(struct __sk_buff *skb, const struct packet *p, struct slot *s,
-			const __u32 l3, __u64 now)
+inline_always int is_any(const struct key *key)
 {
-	if (!fresh(s->live) || s->key.port != p->key.port || s->key.family != p->key.family ||
-	    !same(s->key.address, p->key.address))
+	return !(key->address[0] | key->address[1] | key->address[2] | key->address[3]);
+}
+
+/* Whether the slot takes datagrams for that address and port; ``mine``: as those of any address. */
+inline_always int takes(const struct slot *s, const struct packet *p, const int v6, int mine)
+{
+	if (s->key.port != p->port || s->key.family != (v6 ? AF_INET6 : AF_INET))
+		return 0;
+	return same(s->key.address, p->host, v6) || (mine && is_any(&s->key));
+}
+
+inline_always int carry(struct __sk_buff *skb, const struct packet *p, struct slot *s,
+			const __u32 l3, const int v6, int mine, __u64 now)
+{
+	const __u32 at = payload_at(l3, v6);
+	if (!fresh(s->live) || !takes(s, p, v6, mine))
 		return NEXT;
-	if (p->source_port != s->source_port || !same(p->source, s->source))
+	if (p->source_port != s->source_port || !same(p->source, s->source, v6))
 		return stranger(s, now);
 	if (s->last_ns && now - s->last_ns > s->gap_ns)
 		s->gap_ns = now - s->last_ns;
 	s->last_ns = now;
-	if (fresh(s->busy) != 1 || !fits(p, s)) {
+	if (fresh(s->busy) != 1 || !fits(p, s, v6)) {
 		add(s->handed, 1);
 		if (s->flags & F_ORDERED)
-			hold(skb, p, s);
+			hold(skb, p, at, s);
 		return NEXT;
 	}
-	if (must_wait(skb, p, s))
+	/* From here on nobody else is in the slot. */
+	if (must_wait(skb, p, at, s))
 		return NEXT;
-	if (s->flags & F_TAP && !tap(skb, p, s, now))
+	if (s->flags & F_TAP && !tap(skb, p, at, s, now))
 		add(s->tap_lost, 1);
 	if (s->flags & F_RTP)
-		analyse(skb, p, &s->rtp, now);
-	add(s->octets, p->payload);
-	add(s->packets, 1);
-	return forward(skb, p, s, l3);
+		analyse(skb, p, at, &s->rtp, now);
+	s->octets += p->payload;
+	s->packets++;
+	return forward(skb, p, s, l3, v6);
 }
 
-inline_always __u32 *find(struct packet *p, __u32 takers)
+/* Which of several flows on the same port it is: that of its address before that of any. */
+inline_always __u32 *choose(const struct packet *p, const int v6)
 {
-	if (takers & P_EXACT) {
-		__u32 *found = lookup(&flows, &p->key);
-		if (found)
-			return found;
+	struct key key = {.port = p->port, .family = v6 ? AF_INET6 : AF_INET};
+	__builtin_memcpy(key.address, p->host, 16);
+	__u32 *found = lookup(&flows, &key);
+	if (found)
+		return found;
+	__builtin_memset(key.address, 0, 16);
+	return lookup(&flows, &key);
+}
+
+/* Whether it is for this host, and not on its way through to another one. */
+inline_always int is_mine(const struct packet *p, const int v6)
+{
+	if (!v6 && *(__u8 *)p->host == 127)
+		return 1;
+	struct key host = {.family = v6 ? AF_INET6 : AF_INET};
+	__builtin_memcpy(host.address, p->host, 16);
+	return lookup(&hosts, &host) != 0;
+}
+
+/* Reads a word of each cache line that a packet needs. Once busy is counted the processor waits for
+ * one after the other; here it waits for all of them at the same time. */
+inline_always void fetch(const struct slot *s)
+{
+	const char *start = (const char *)s;
+#pragma unroll
+	for (int line = 0; line < (int)sizeof *s; line += 64) {
+		__u64 word = fresh(*(const __u64 *)(start + line));
+		asm volatile("" : : "r"(word));
 	}
-	if (!(takers & P_ANY))
-		return 0;
-	struct key host = p->key;
-	host.port = 0;
-	int loopback = host.family == AF_INET && *(__u8 *)host.address == 127;
-	if (!loopback && !lookup(&hosts, &host))
-		return 0; /* on its way through this host to another one */
-	__builtin_memset(p->key.address, 0, 16);
-	return lookup(&flows, &p->key);
 }
 
-inline_always int handle(struct __sk_buff *skb, struct packet *p, const __u32 l3)
+inline_always int handle(struct __sk_buff *skb, const struct packet *p, const __u32 l3, const int v6)
 {
-	__u32 port = swap16(p->key.port), row = port >> 4;
+	__u32 port = swap16(p->port), row = port / 2 + (v6 ? 32768 : 0), zero = 0;
 	__u64 *takers = lookup(&ports, &row);
-	if (!takers)
+	__u32 index = takers ? fresh(*takers) >> port % 2 * 32 : 0;
+	if (!index)
 		return NEXT;
-	__u32 mine = *takers >> (port & 15) * 4 >> (p->key.family == AF_INET6 ? 2 : 0) & 3;
-	if (!mine)
-		return NEXT;
-	__u32 zero = 0;
 	__u64 *until = lookup(&state, &zero);
-	__u64 now = clock_ns();
-	if (!until || now >= fresh(*until))
+	if (!until)
 		return NEXT;
-	__u32 *number = find(p, mine);
-	if (!number)
-		return NEXT;
-	__u32 index = *number;
+	if (index == SEVERAL) {
+		__u32 *chosen = choose(p, v6);
+		if (!chosen)
+			return NEXT;
+		index = *chosen;
+	} else {
+		index--;
+	}
 	struct slot *s = lookup(&slots, &index);
 	if (!s)
 		return NEXT;
+	fetch(s);
+	__u64 now = clock_ns();
+	if (now >= fresh(*until))
+		return NEXT;
+	int mine = is_any(&s->key);
+	if (mine && !is_mine(p, v6))
+		return NEXT;
 	add(s->busy, 1);
-	int verdict = carry(skb, p, s, l3, now);
+	int verdict = carry(skb, p, s, l3, v6, mine, now);
 	add(s->busy, -1);
 	return verdict;
 }
@@ -697,17 +819,17 @@ inline_always int handle(struct __sk_buff *skb, struct packet *p, const __u32 l3
 	} while (0)
 
 inline_always int take_udp(struct __sk_buff *skb, struct packet *p, const struct head_udp *udp,
-			   __u32 header)
+			   const __u32 l3, const int v6)
 {
 	__u32 length = swap16(udp->length);
-	if (length < sizeof *udp || length + header != p->length)
+	if (length < sizeof *udp || payload_at(l3, v6) - sizeof *udp - l3 + length != p->length)
 		return 0;
 	p->source_port = udp->source;
-	p->key.port = udp->to;
+	p->port = udp->to;
 	p->checksum = udp->check;
 	p->payload = length - sizeof *udp;
 	/* Short frames are padded, so there may be more than that, but not less. */
-	return skb->len >= p->at + p->payload;
+	return skb->len >= payload_at(l3, v6) + p->payload;
 }
 
 inline_always int take4(struct __sk_buff *skb, const __u32 l3)
@@ -721,15 +843,13 @@ inline_always int take4(struct __sk_buff *skb, const __u32 l3)
 	struct packet p = {
 		.source = {ip->source},
 		.host = {ip->to},
-		.key = {.address = {ip->to}, .family = AF_INET},
 		.length = swap16(ip->length),
-		.at = l3 + sizeof *ip + sizeof(struct head_udp),
 		.first = ip->first,
 		.ttl = ip->ttl,
 	};
-	if (!take_udp(skb, &p, (void *)(ip + 1), sizeof *ip) || sum_head4(ip) != 0xffff)
+	if (!take_udp(skb, &p, (void *)(ip + 1), l3, 0) || sum_head4(ip) != 0xffff)
 		return NEXT;
-	return handle(skb, &p, l3);
+	return handle(skb, &p, l3, 0);
 }
 
 inline_always int take6(struct __sk_buff *skb, const __u32 l3)
@@ -740,18 +860,15 @@ inline_always int take6(struct __sk_buff *skb, const __u32 l3)
 	if (ip->next != IPPROTO_UDP)
 		return NEXT;
 	struct packet p = {
-		.key = {.family = AF_INET6},
 		.length = swap16(ip->length) + sizeof *ip,
-		.at = l3 + sizeof *ip + sizeof(struct head_udp),
 		.first = swap32(0x4000), /* as IPv4: not to be fragmented */
 		.ttl = ip->hops,
 	};
 	__builtin_memcpy(p.source, ip->source, 16);
 	__builtin_memcpy(p.host, ip->to, 16);
-	__builtin_memcpy(p.key.address, ip->to, 16);
-	if (!take_udp(skb, &p, (void *)(ip + 1), sizeof *ip))
+	if (!take_udp(skb, &p, (void *)(ip + 1), l3, 1))
 		return NEXT;
-	return handle(skb, &p, l3);
+	return handle(skb, &p, l3, 1);
 }
 
 inline_always int take(struct __sk_buff *skb, const __u32 l3)

@@ -60,8 +60,11 @@ TAP_FLAG = 2
 LOCAL_FLAG = 4
 ORDERED_FLAG = 8
 
-PORTS_ROWS = 65536 // 16
-PORTS_ROW = Struct("<Q")
+PORTS = 2 * 65_536
+PORTS_ROW = 8
+"""Octets, of two ports: the least that an entry of a table takes."""
+SEVERAL = 0xFFFFFFFF
+"""In the table of ports: which flow it is depends on the address, too."""
 
 
 class Hop(NamedTuple):
@@ -102,12 +105,10 @@ def unpack_serial(slot: bytes) -> int:
     return int.from_bytes(slot[SERIAL_AT : SERIAL_AT + 4], "little")
 
 
-def port_bit(local: Address) -> tuple[int, int]:
-    """(row, bit) in the table of ports, for flows with that local address."""
+def port_place(local: Address) -> int:
+    """Where in the table of ports flows with that local address are: IPv6 after IPv4."""
     host, port = local
-    wildcard = host in ("0.0.0.0", "::")
-    bit = (2 if family_of(host) == socket.AF_INET6 else 0) + wildcard
-    return port >> 4, (port & 15) * 4 + bit
+    return port + (65_536 if family_of(host) == socket.AF_INET6 else 0)
 
 
 def print_of(datagram: bytes) -> int:

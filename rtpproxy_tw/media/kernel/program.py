@@ -106,7 +106,7 @@ class Program:
         array, hash_, mapped = bpf.ARRAY, bpf.HASH, bpf.MMAPABLE
         key, number = layout.KEY.size, 4
         shapes: Mapping[str, tuple[int, int, int, int, int]] = {
-            "ports": (array, number, layout.PORTS_ROW.size, layout.PORTS_ROWS, mapped),
+            "ports": (array, number, layout.PORTS_ROW, layout.PORTS // 2, mapped),
             "flows": (hash_, key, number, capacity, 0),
             "slots": (array, number, layout.SLOT_SIZE, capacity, mapped),
             "state": (array, number, 8, 1, mapped),

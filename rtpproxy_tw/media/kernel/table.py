@@ -50,14 +50,15 @@ class Table:
         self._memory = maps["slots"].map()
         self._words = memoryview(self._memory).cast("Q")
         self._port_memory = maps["ports"].map()
-        self._rows = memoryview(self._port_memory).cast("Q")
+        self._ports = memoryview(self._port_memory).cast("I")
         self._state_memory = maps["state"].map()
         self._state = memoryview(self._state_memory).cast("Q")
         self._free = deque(range(capacity))
         self._locals: dict[int, Address] = {}
         self._stuck: dict[bytes, int] = {}
         """Slots that the program still finds, by the key that could not be deleted."""
-        self._takers: dict[tuple[int, int], int] = {}
+        self._takers: dict[int, set[int]] = {}
+        """Slots by their place in the table of ports."""
 
     def serve_until(self, ns: int) -> None:
         """Let the program relay until then (CLOCK_MONOTONIC), as long as it hears no more."""
@@ -72,7 +73,7 @@ class Table:
                 local = layout.unpack_local(self._memory[start : start + layout.SLOT_SIZE])
                 found[local] = slot
                 self._locals[slot] = local
-                self._take_port(local)
+                self._take_port(local, slot)
         self._free = deque(slot for slot in self._free if slot not in self._locals)
         return found
 
@@ -101,14 +102,14 @@ class Table:
             self._free.append(self._stuck.pop(key))
         self._words[slot * _WORDS + layout.LIVE] = 1
         self._locals[slot] = local
-        self._take_port(local)
+        self._take_port(local, slot)
         return slot
 
     def remove(self, slot: int) -> bytes:
         """Stop carrying; the whole slot, which is final."""
         local = self._locals.pop(slot)
         self._words[slot * _WORDS + layout.LIVE] = 0
-        self._leave_port(local)
+        self._leave_port(local, slot)
         self._unname(layout.pack_key(local), slot)
         self._wait(slot)
         start = slot * layout.SLOT_SIZE
@@ -187,7 +188,7 @@ class Table:
         """Unmap. Idempotent."""
         for view, memory in (
             (self._words, self._memory),
-            (self._rows, self._port_memory),
+            (self._ports, self._port_memory),
             (self._state, self._state_memory),
         ):
             view.release()
@@ -204,14 +205,23 @@ class Table:
                 return
             os.sched_yield()
 
-    def _take_port(self, local: Address) -> None:
-        place = row, bit = layout.port_bit(local)
-        self._takers[place] = self._takers.get(place, 0) + 1
-        self._rows[row] |= 1 << bit
+    def _take_port(self, local: Address, slot: int) -> None:
+        place = layout.port_place(local)
+        self._takers.setdefault(place, set()).add(slot)
+        self._tell_port(place)
 
-    def _leave_port(self, local: Address) -> None:
-        place = row, bit = layout.port_bit(local)
-        self._takers[place] -= 1
-        if not self._takers[place]:
+    def _leave_port(self, local: Address, slot: int) -> None:
+        place = layout.port_place(local)
+        takers = self._takers[place]
+        takers.discard(slot)
+        if not takers:
             del self._takers[place]
-            self._rows[row] &= ~(1 << bit) & FOR_EVER
+        self._tell_port(place)
+
+    def _tell_port(self, place: int) -> None:
+        """One flow is found by its port alone, which spares the program a look into a table."""
+        takers = self._takers.get(place, ())
+        if len(takers) > 1:
+            self._ports[place] = layout.SEVERAL
+        else:
+            self._ports[place] = sum(slot + 1 for slot in takers)
