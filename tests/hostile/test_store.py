@@ -49,7 +49,7 @@ def standby(tmp_path: Path, url: str, **how: Any) -> Local:
 
 def up(here: Local) -> bool:
     """Whether the store answers it."""
-    return here.relay.metric("relay_cluster_store_up") == 1
+    return here.relay.metric("relay_redis_up") == 1
 
 
 def commands_are_quick(here: Local, count: int = 100) -> None:
@@ -183,7 +183,7 @@ def test_d05_a_redis_that_refuses_is_told_of_and_tried_again(
 ) -> None:
     with node(tmp_path, redis.url) as here:
         wait_until(lambda: up(here), "it is found", 20)
-        failures = here.relay.metric("relay_cluster_store_failures_total")
+        failures = here.relay.metric("relay_redis_failures_total")
         for refusing, willing in (
             (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
             (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
@@ -192,14 +192,14 @@ def test_d05_a_redis_that_refuses_is_told_of_and_tried_again(
             commands_are_quick(here, 20)
             wait_until(
                 lambda before=failures: (  # type: ignore[misc]
-                    here.relay.metric("relay_cluster_store_failures_total") > before
+                    here.relay.metric("relay_redis_failures_total") > before
                 ),
                 "it is noticed",
                 20,
             )
             redis.ask(*willing)
             wait_until(lambda: up(here), "it is found again", 20)
-            failures = here.relay.metric("relay_cluster_store_failures_total")
+            failures = here.relay.metric("relay_redis_failures_total")
         here.is_well()
 
 
