@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.logger import Logger
 
 from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.advertiser import ToldAddresses, make_advertiser
@@ -57,6 +59,7 @@ from rtpproxy_tw.media.prompt_files import PromptDirectories
 from rtpproxy_tw.media.prompts import Prompts, ThreadReader
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.media.userspace import UserspacePlane
+from rtpproxy_tw.overload import EVERY, Overload
 from rtpproxy_tw.planes import make_plane
 from rtpproxy_tw.recording.clock import SteadyWall
 from rtpproxy_tw.recording.recorders import FileRecorders
@@ -85,6 +88,9 @@ from rtpproxy_tw.tools.logs import is_detailed
 
 NO_ROOM = {"original": 72, "kamailio": 72, "opensips": 10}
 """The error of a new session that there is no room for, by who is to understand it."""
+
+TOO_BUSY = {"original": 98, "kamailio": 98, "opensips": 10}
+"""The same where the relay is too busy for more."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -166,6 +172,7 @@ def assemble(
     )
     advertiser.changed = tells_of_addresses(registry, telling.insight.feed, reactor.seconds)
     telling.insight.add_metrics(control.sockets.gauges)
+    telling.insight.add_metrics(control.overload)
     telling.insight.add_metrics(advertiser)
     telling.insight.reload = control.sockets.reload
     telling.insight.hand_over = lambda: relay.hand_over()
@@ -234,6 +241,7 @@ def assemble(
         every(1.0, reactor, RateMeter(totals).tick),
         every(BEAT, reactor, registry.beat),
         every(SIGN_EVERY, reactor, media.plane.attend),
+        *((every(EVERY, reactor, control.overload.look),) if settings.overload_protection else ()),
         every(1.0, reactor, storing.writer.flush),
         every(1.0, reactor, storing.recorders.tick),
         Sampling(telling.sampler, registry, reactor),
@@ -355,6 +363,8 @@ class Telling:
 class Control:
     """What hears commands and obeys. Raises ConfigError."""
 
+    log = Logger()
+
     def __init__(
         self,
         around: Surroundings,
@@ -397,6 +407,8 @@ class Control:
         executor: Executor = telling.insight.metered(dispatcher)
         for each in cluster:
             executor = each.noting(executor, registry)
+        self.overload = Overload(time.thread_time, reactor.seconds, self._overloaded)
+        self._too_busy = TOO_BUSY[settings.overload_profile]
         self.responder = responder = Responder(
             dialect=RtpproxyDialect(bridging=settings.addresses.bridging),
             executor=executor,
@@ -405,6 +417,15 @@ class Control:
             detailed=partial(is_detailed, settings),
         )
         self.sockets = ControlSockets(settings, reactor, responder, around.wall, around.heirlooms)
+
+    def _overloaded(self, active: bool) -> None:
+        self.negotiator.too_busy = self._too_busy if active else None
+        if active:
+            self.log.error(
+                "overloaded ({load:.0%} of a processor): no new sessions", load=self.overload.load
+            )
+        else:
+            self.log.info("no longer overloaded: new sessions are taken again")
 
 
 def _connect(
@@ -421,6 +442,8 @@ def _connect(
     settings = around.settings
 
     def room() -> int:
+        if control.overload.active:
+            return 0
         free = min(media.plane.free_pairs().values(), default=0) // PER_CALL_PAIRS
         most = settings.max_sessions
         return min(free, max(0, most - len(registry))) if most else free
@@ -428,6 +451,8 @@ def _connect(
     def full() -> str | None:
         if relay.draining:
             return "no new sessions are taken"
+        if control.overload.active:
+            return "there is more to do than one relay can"
         return None if room() else "there is no room for more sessions"
 
     cluster.connect(

@@ -414,25 +414,37 @@ class Clustering(MultiService):
         """Metrics."""
         node, router = self._connected, self.router
         assert router is not None
+        yield single("relay_redis_up", "gauge", "1 while Redis answers.", int(self.store.usable))
         yield single(
-            "relay_cluster_store_up", "gauge", "1 while Redis answers.", int(self.store.usable)
-        )
-        yield single(
-            "relay_cluster_store_failures_total",
+            "relay_redis_failures_total",
             "counter",
             "Times that Redis did not answer, or refused.",
             self.store.breaker.failures,
         )
         now = self._reactor.seconds()
         rows = [(each.address, each.status(now)) for each in node.holdings.values()]
+        waits = [len(each.pending) for each in node.holdings.values()]
+        yield single(
+            "relay_redis_queue", "gauge", "Sessions that are still to be written down.", sum(waits)
+        )
+        yield single(
+            "relay_redis_lag_seconds",
+            "gauge",
+            "For how long the oldest of them has been waiting.",
+            node.lag,
+        )
         for name, word, kind, about in (
-            ("owned", "role", GAUGE, "1 while this node owns the media address."),
-            ("unwritten", "unwritten", GAUGE, "Sessions still to be written down."),
-            ("taken_over_total", "taken_over", COUNTER, "Sessions gone on with after others."),
-            ("refused_total", "not_taken_over", COUNTER, "Sessions that could not be."),
+            ("ha_role", "role", GAUGE, "1 while this node owns the media address, 0 as standby."),
+            (
+                "cluster_taken_over_total",
+                "taken_over",
+                COUNTER,
+                "Sessions gone on with after others.",
+            ),
+            ("cluster_refused_total", "not_taken_over", COUNTER, "Sessions that could not be."),
         ):
             yield labelled(
-                f"relay_cluster_{name}",
+                f"relay_{name}",
                 kind,
                 about,
                 [

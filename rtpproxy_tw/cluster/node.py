@@ -83,7 +83,9 @@ class Node:
         self.calls = calls
         self.lease = lease
         self.holdings = {
-            address: Holding(address, address in own, Watch(lease), Pending(self._line))
+            address: Holding(
+                address, address in own, Watch(lease), Pending(self._line, clock.seconds)
+            )
             for address in dict.fromkeys((*own, *standby))
         }
         self.peers: dict[str, dict[str, Any] | None] = {}
@@ -149,6 +151,12 @@ class Node:
         """The other nodes that are alive."""
         return [name for name, about in self.peers.items() if about and name != self.name]
 
+    @property
+    def lag(self) -> float:
+        """Seconds for which something that is to be written down has been waiting."""
+        since = [each.pending.since for each in self.holdings.values() if len(each.pending)]
+        return max((self.clock.seconds() - at for at in since), default=0.0)
+
     def status(self) -> dict[str, Any]:
         """For people: JSON."""
         now = self.clock.seconds()
@@ -158,6 +166,8 @@ class Node:
                 "where": self.store.location.text if hasattr(self.store, "location") else "",
                 "usable": self.store.usable,
                 "why": getattr(getattr(self.store, "breaker", None), "why", ""),
+                "queue": sum(len(each.pending) for each in self.holdings.values()),
+                "lag_seconds": round(self.lag, 3),
             },
             "splits": self.splits,
             "addresses": [each.status(now) for each in self.holdings.values()],

@@ -20,10 +20,15 @@ def name_of(session: Session) -> str:
 
 
 class Pending:
-    """Of one address. ``record`` makes a session's line."""
+    """Of one address. ``record`` makes a session's line, ``now`` gives seconds."""
 
-    def __init__(self, record: Callable[[Session], bytes]) -> None:
+    def __init__(
+        self, record: Callable[[Session], bytes], now: Callable[[], float] = float
+    ) -> None:
         self._record = record
+        self._now = now
+        self.since = 0.0
+        """When it was last empty, while it is not."""
         self._changed: dict[str, Session] = {}
         self._gone: dict[str, None] = {}
         self.incomplete = False
@@ -35,6 +40,7 @@ class Pending:
     def changed(self, session: Session) -> None:
         """It is not as it was written down. Idempotent."""
         name = name_of(session)
+        self._begin()
         self._gone.pop(name, None)
         self._changed[name] = session
 
@@ -46,10 +52,15 @@ class Pending:
 
     def forget(self, name: str) -> None:
         """There is no session of that name."""
+        self._begin()
         if len(self._gone) >= MOST_GONE:
             self.incomplete = True
         else:
             self._gone[name] = None
+
+    def _begin(self) -> None:
+        if not self._changed and not self._gone:
+            self.since = self._now()
 
     def clear(self) -> None:
         """It is somebody else's business now."""
@@ -74,9 +85,11 @@ class Pending:
 
     def put_back(self, batch: Batch, sessions: list[Session]) -> None:
         """It was not written; whatever changed meanwhile stays newer."""
+        since = self.since
         for name in batch.gone:
             if name not in self._changed:
                 self.forget(name)
         for session in sessions:
             if session.ended is None:
                 self._changed.setdefault(name_of(session), session)
+        self.since = since

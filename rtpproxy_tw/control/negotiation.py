@@ -84,6 +84,8 @@ class Negotiator:
         """The error of a new session that there is no room for."""
         self.draining = False
         """New sessions are refused (E99), existing ones served."""
+        self.too_busy: int | None = None
+        """The same with this error, while the relay has more to do than it can."""
 
     def update(self, command: Update, origin: Origin) -> Reply:
         """U: the named party's address; a new session if there is none. Raises CommandError."""
@@ -153,6 +155,8 @@ class Negotiator:
     def _create(self, command: Update, chosen: LocalAddress | None) -> Session:
         if self.draining:
             raise CommandError(99, "shutting down, no new sessions")
+        if self.too_busy is not None:
+            raise CommandError(self.too_busy, "overloaded, no new sessions")
         options = command.options
         try:
             self._registry.admit(command.call_id)

@@ -87,6 +87,21 @@ def test_what_was_not_written_waits_unless_it_has_changed_since() -> None:
     assert list(batch.gone) == [name_of(two)]
 
 
+def test_what_waits_is_as_old_as_its_first() -> None:
+    now = 1.0
+    pending = Pending(lambda session: b"{}", lambda: now)
+    pending.changed(session("a"))
+    now = 5.0
+    pending.changed(session("b"))
+    assert pending.since == 1.0
+    batch, sessions = pending.take()
+    pending.put_back(batch, sessions)
+    assert pending.since == 1.0
+    pending.take()
+    pending.changed(session("c"))
+    assert pending.since == 5.0
+
+
 def test_there_is_a_bound_to_what_waits() -> None:
     pending = Pending(lambda session: b"{}")
     for number in range(MOST_GONE + 5):
