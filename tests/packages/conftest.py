@@ -22,10 +22,15 @@ BOOTS = "systemd,systemd-sysv,dbus,python3,adduser,ca-certificates,iproute2,proc
 WHOLE_MACHINES = {"test_boot", "test_guides"}
 
 
+def asked_for(config: pytest.Config) -> bool:
+    """Whether the whole of it is wanted, however long it takes."""
+    named = any("packages" in str(argument) for argument in config.args)
+    return named or "packages" in config.option.markexpr
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave those out that nobody asked for."""
-    asked = "packages" in config.option.markexpr
-    if asked or any("packages" in str(argument) for argument in config.args):
+    if asked_for(config):
         return
     for item in items:
         if item.path.stem in WHOLE_MACHINES:
@@ -33,12 +38,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package, built by its one command."""
+def package(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built by its one command; in an ordinary run without manual pages."""
     if made := os.environ.get("RTPPROXY_TEST_DEB"):
         return Path(made)
-    printed = run(ROOT / "packaging" / "build-deb", tmp_path_factory.mktemp("deb"))
+    quick = {"DEB_BUILD_OPTIONS": "nodoc", "DPKG_DEB_COMPRESSOR_LEVEL": "1"}
+    more = {} if asked_for(pytestconfig) else quick
+    printed = run(ROOT / "packaging" / "build-deb", tmp_path_factory.mktemp("deb"), **more)
     return Path(printed.split()[-1])
+
+
+@pytest.fixture(scope="session")
+def bare(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Path:
+    """A Debian that has nothing else; in an ordinary run the one we are in."""
+    if asked_for(pytestconfig):
+        return request.getfixturevalue("bootable")
+    return Path("/")
 
 
 @pytest.fixture(scope="session")
