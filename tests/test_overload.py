@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from rtpproxy_tw.addresses import LocalAddress, LocalAddresses
 from rtpproxy_tw.assembly import TOO_BUSY
 from rtpproxy_tw.commands import Lookup, Remote, Update
+from rtpproxy_tw.configuration.settings import ControlAddress, Settings
 from rtpproxy_tw.errors import CommandError
 from rtpproxy_tw.overload import EVERY, HIGH, LOW, Overload
 from tests.fakes import Bench
+from tests.test_tap import Running
 
 
 class Machine:
@@ -72,3 +77,38 @@ def test_while_overloaded_new_sessions_are_refused_and_others_served() -> None:
 
 def test_only_opensips_is_told_so_that_it_tries_another_relay() -> None:
     assert TOO_BUSY == {"original": 98, "kamailio": 98, "opensips": 10}
+
+
+@pytest.mark.network
+def test_a_relay_looks_at_what_its_own_thread_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = [0.0, 0.0]  # seconds, and whether it is busy
+
+    def thread_time() -> float:
+        used[0] += used[1]
+        return used[0]
+
+    monkeypatch.setattr("rtpproxy_tw.assembly.time.thread_time", thread_time)
+    monkeypatch.setattr("rtpproxy_tw.assembly.EVERY", 0.01)
+    here = LocalAddresses((LocalAddress("127.0.0.1"),))
+    control = (ControlAddress("udp", "127.0.0.1", 0),)
+    running = Running(
+        Settings(
+            control=control,
+            addresses=here,
+            min_port=46300,
+            max_port=46320,
+            overload_protection=True,
+            overload_profile="opensips",
+        )
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", running.ports()[0]))
+        used[1] = 1.0
+        for _ in range(200):
+            running.turn()
+        assert running.ask(client, b"a U new 127.0.0.1 4000 f") == b"a E10\n"
+        used[1] = 0.0
+        for _ in range(200):
+            running.turn()
+        assert running.ask(client, b"b U new 127.0.0.1 4000 f").split()[1].isdigit()
+    running.stop()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 PORT = 6379
 SENTINEL_PORT = 26379
 
-FORMS = "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss://…, unix:///PATH or"
+FORMS = "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss://…[?ca=FILE], unix:///PATH or"
 FORMS += " sentinel://[[USER]:PASSWORD@]HOST[:PORT],HOST[:PORT],…/NAME[/DB]"
 
 
@@ -20,6 +20,8 @@ class Location:
     """Of the server, or of the sentinels."""
     path: str | None = None
     tls: bool = False
+    ca: str | None = None
+    """The file with the authorities that vouch for it; None: those of the system."""
     master: str | None = None
     """What the sentinels call the server."""
     user: str | None = None
@@ -48,6 +50,10 @@ def read_location(text: str) -> Location:
         if not parts.path.startswith("/"):
             raise ValueError("the path of the socket is missing: unix:///PATH")
         return Location(path=unquote(parts.path), user=user, password=password)
+    rest, _, query = rest.partition("?")
+    ca = dict(parse_qsl(query, keep_blank_values=True))
+    if ca and (scheme != "rediss" or set(ca) != {"ca"} or not ca["ca"].startswith("/")):
+        raise ValueError("after ? there can only be ca=/PATH, for rediss://")
     before, _, after = rest.partition("/")
     who, _, hosts = before.rpartition("@")
     user, password = _who(who)
@@ -65,6 +71,7 @@ def read_location(text: str) -> Location:
     return Location(
         places=places,
         tls=scheme == "rediss",
+        ca=ca.get("ca"),
         master=master,
         user=user,
         password=password,

@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import txredisapi
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import (
     HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
     UNIXClientEndpoint,
     wrapClientTLS,
 )
@@ -261,7 +264,8 @@ class RedisStore:
             self._connecting.append(waiting)
             return waiting
         self._connecting = [waiting]
-        made = self._connect().addTimeout(self._patience, self._reactor)
+        made: Deferred[Protocol] = maybeDeferred(self._connect)
+        made.addTimeout(self._patience, self._reactor)
         made.addCallbacks(self._connected, self._not_connected)
         return waiting
 
@@ -289,12 +293,19 @@ class RedisStore:
         if location.path is not None:
             return UNIXClientEndpoint(self._reactor, location.path, timeout=1)
         host, port = location.places[0]
-        plain = HostnameEndpoint(self._reactor, host, port, timeout=1)
+        plain = self._tcp(host, port)
         if not location.tls:
             return plain
-        from twisted.internet.ssl import optionsForClientTLS
+        return wrapClientTLS(_trusting(host, location.ca), plain)
 
-        return wrapClientTLS(optionsForClientTLS(host), plain)
+    def _tcp(self, host: str, port: int) -> Any:
+        """An address needs no resolver, which may be out of order when Redis is."""
+        kind: Any = HostnameEndpoint
+        if isIPAddress(host):
+            kind = TCP4ClientEndpoint
+        elif isIPv6Address(host):
+            kind = TCP6ClientEndpoint
+        return kind(self._reactor, host, port, timeout=1)
 
     def _open(
         self, endpoint: Any, password: str | None, user: str | None, database: int
@@ -351,13 +362,32 @@ class RedisStore:
         def told(found: Any) -> Deferred[Protocol]:
             if not found:
                 raise Unavailable("that sentinel does not know it")
-            master = HostnameEndpoint(self._reactor, found[0].decode(), int(found[1]), timeout=1)
+            master = self._tcp(found[0].decode(), int(found[1]))
             location = self.location
             return self._open(master, location.password, location.user, location.database)
 
-        endpoint = HostnameEndpoint(self._reactor, host, port, timeout=1)
+        endpoint = self._tcp(host, port)
         opened: Deferred[Protocol] = self._open(endpoint, None, None, 0).addCallback(asked)
         return opened.addErrback(lambda _: self._ask_sentinels(places[1:]))
+
+
+def _trusting(host: str, ca: str | None) -> Any:
+    """How a server at ``host`` has to prove that it is that. Raises OSError, or ValueError."""
+    from OpenSSL import SSL
+    from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+
+    if ca is None:
+        return optionsForClientTLS(host)
+    with open(ca, "rb") as file:
+        text = file.read()
+    marks = b"-----BEGIN CERTIFICATE-----"
+    try:
+        roots = [Certificate.loadPEM(marks + each) for each in text.split(marks)[1:]]
+    except SSL.Error as error:
+        raise ValueError(f"{ca} holds no certificates") from error
+    if not roots:
+        raise ValueError(f"{ca} holds no certificates")
+    return optionsForClientTLS(host, trustRootFromCertificates(roots))
 
 
 def _hang_up(found: Any, protocol: Protocol) -> Any:

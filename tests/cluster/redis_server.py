@@ -14,13 +14,14 @@ PROGRAM = shutil.which("redis-server")
 
 
 class RedisServer:
-    """``with`` runs it; ``options`` are of its command line."""
+    """``with`` runs it; ``options`` are of its command line. With ``config`` it is a sentinel."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, config: Path | None = None) -> None:
         self.folder = folder
         self.path = folder / "redis.sock"
         self.url = f"unix://{self.path}"
         self._options = options
+        self._config = config
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RedisServer:
@@ -33,8 +34,11 @@ class RedisServer:
     def start(self) -> None:
         """Start, and wait until it answers."""
         assert PROGRAM is not None
-        argv = [PROGRAM, "--port", "0", "--unixsocket", str(self.path), "--save", ""]
-        argv += ["--appendonly", "no", "--dir", str(self.folder), *self._options]
+        if self._config is None:
+            argv = [PROGRAM, "--port", "0", "--unixsocket", str(self.path), "--save", ""]
+            argv += ["--appendonly", "no", "--dir", str(self.folder), *self._options]
+        else:
+            argv = [PROGRAM, str(self._config), "--sentinel", "--unixsocket", str(self.path)]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log)
         for _ in range(500):

@@ -133,6 +133,7 @@ def test_after_a_failure_one_try_at_a_time_is_let_through() -> None:
         ("redis://h", Location((("h", 6379),))),
         ("redis://:p%40w@h:7/2", Location((("h", 7),), password="p@w", database=2)),
         ("rediss://u:p@[::1]", Location((("::1", 6379),), tls=True, user="u", password="p")),
+        ("rediss://h/1?ca=/ca.pem", Location((("h", 6379),), tls=True, ca="/ca.pem", database=1)),
         ("unix:///run/redis.sock", Location(path="/run/redis.sock")),
         (
             "sentinel://:p@a,b:1/main/3",
@@ -146,7 +147,11 @@ def test_urls_say_where_redis_is(text: str, location: Location) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "redis://", "http://h", "redis://a,b", "redis://h/x", "sentinel://a", "unix://x"]
+    "text",
+    [
+        *("", "redis://", "http://h", "redis://a,b", "redis://h/x", "sentinel://a", "unix://x"),
+        *("redis://h?ca=/x", "rediss://h?ca=x", "rediss://h?cafile=/x"),
+    ],
 )
 def test_other_urls_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
