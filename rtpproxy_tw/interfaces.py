@@ -53,6 +53,9 @@ class IFastPath(Interface):
     """Carries settled streams past this process. Never raises."""
 
     active: bool = Attribute("Whether it is worth considering streams at all.")
+    shortcuts: bool = Attribute(
+        "Whether a stream that is not carried may be quick: it is considered now and then only."
+    )
 
     def consider(stream: Stream, now: float) -> None:
         """A packet of ``stream``, whose latch is settled, was passed on: carry it if possible.

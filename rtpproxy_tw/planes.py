@@ -45,8 +45,8 @@ def make_plane(
         )
     if not available():
         raise ConfigError(f"{spelled('media_plane')} epoll: this system has no epoll")
-    # What a fast path could carry must be offered to it, and what is sent twice is sent by hand.
-    quickening = not (settings.send_twice or fast_path.active)
+    # What the kernel could carry must be offered to it, and what is sent twice is sent by hand.
+    quickening = fast_path.shortcuts and not settings.send_twice
     return EpollPlane(
         reactor=reactor,
         now=reactor.seconds,

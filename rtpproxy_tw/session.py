@@ -92,6 +92,9 @@ class Sender(Protocol):
     def drain(self) -> None:
         """Have what waits handled now."""
 
+    def fold(self) -> None:
+        """Bring the counters of the stream that it receives up to date. Idempotent."""
+
 
 class RecordingState(Protocol):
     """A recording of what a party sends, for whoever asks how it goes."""

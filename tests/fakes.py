@@ -59,6 +59,9 @@ class FakePort:
         self.sent.append((datagram, to))
         return True
 
+    def fold(self) -> None:
+        """See Sender."""
+
     def drain(self) -> None:
         """Nothing ever waits."""
 

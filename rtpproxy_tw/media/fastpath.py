@@ -59,6 +59,7 @@ class NullFastPath:
     """There is none."""
 
     active = False
+    shortcuts = True
 
     def consider(self, stream: Stream, now: float) -> None:
         """See IFastPath."""
@@ -113,8 +114,9 @@ class Offloader:
     """Gives settled streams to ``path``. ``now`` is monotonic seconds, ``tos`` the default mark.
 
     ``arrival`` is told when the packets came that taps hear; ``carrier`` is what timelines call the
-    path. One that makes no copies (``copying``) gets RTP that nobody else listens to. ``freshen``
-    is called before a flow is looked at for somebody who asked.
+    path. One that makes no copies (``copying``) gets RTP that nobody else listens to; it may be
+    missing for a while, and streams are quick meanwhile. ``freshen`` is called before a flow is
+    looked at for somebody who asked.
     """
 
     _log = Logger()
@@ -135,6 +137,7 @@ class Offloader:
         self._path = path
         self._carrier = carrier
         self._copying = copying
+        self.shortcuts = not copying
         self._freshen = freshen
         self._now = now
         self._totals = totals
@@ -165,6 +168,9 @@ class Offloader:
         if not self._fit(stream) or not self._fit(peer):
             stream.offload_after = now + RETRY
             return
+        for each in (peer, stream):
+            if each.sender is not None:
+                each.sender.fold()  # the path goes on from the present figures
         if not (self._carry(peer) and self._carry(stream)):
             self._drop(stream, now + RETRY)
             return

@@ -46,6 +46,9 @@ class MediaSocket:
             if not self._take():
                 return
 
+    def fold(self) -> None:
+        """See Sender: they always are."""
+
     def mark(self, tos: int) -> None:
         """Change the TOS of what is sent from now on."""
         try:

@@ -130,6 +130,9 @@ class MediaPort(udp.Port):
             return False
         return True
 
+    def fold(self) -> None:
+        """See Sender: they always are."""
+
     def drain(self) -> None:
         """Have what waits handled now, as far as one turn goes."""
         self.doRead()

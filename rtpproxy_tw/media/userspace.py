@@ -43,6 +43,9 @@ class Port(Protocol):
     def drain(self) -> None:
         """Have what waits handled now."""
 
+    def fold(self) -> None:
+        """Bring the counters of the stream that it receives up to date."""
+
     def mark(self, tos: int) -> None:
         """Set the TOS of what is sent."""
 

@@ -12,10 +12,13 @@ import pytest
 from twisted.internet.epollreactor import EPollReactor
 
 from rtpproxy_tw.addresses import LocalAddress
+from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.latch import latch_factory
 from rtpproxy_tw.media import mediaset
 from rtpproxy_tw.media.connecting import disconnect
 from rtpproxy_tw.media.epollplane import SHARES, EpollPlane
+from rtpproxy_tw.media.fastpath import NullFastPath, Offloader
+from rtpproxy_tw.media.kernel.path import Flow, FlowId, KernelPath, RtpState
 from rtpproxy_tw.media.mediaset import BATCH
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.streamsocket import LOOK_EVERY, SILENCE, StreamSocket
@@ -23,6 +26,7 @@ from rtpproxy_tw.media.udpport import bind_media
 from rtpproxy_tw.session import Leg, SessionKey, new_session
 from rtpproxy_tw.statistics import Totals
 from tests.contracts import FOUR, SIX, MediaPlaneContract, rtp, session
+from tests.kernel.fake import FakePath
 from tests.media.test_plane import RealBench, RealPeer, pools
 
 pytestmark = pytest.mark.network
@@ -36,12 +40,24 @@ class EpollBench(RealBench):
 
     low = 47100
 
-    def __init__(self, *, connecting: bool = True, quickening: bool = True, pairs: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        connecting: bool = True,
+        quickening: bool = True,
+        pairs: int = 3,
+        path: KernelPath | None = None,
+    ) -> None:
         self.reactor = EPollReactor()
         self.open = []
         self.now = 100.0
         self.totals = Totals()
-        self.relay = Relay(lambda: self.now, self.totals)
+        fast_path: IFastPath = NullFastPath()
+        if path is not None:
+            fast_path = Offloader(
+                path=path, now=lambda: self.now, totals=self.totals, tos=0, copying=False
+            )
+        self.relay = Relay(lambda: self.now, self.totals, fast_path=fast_path)
         self.epoll = EpollPlane(
             reactor=self.reactor,
             now=lambda: self.now,
@@ -51,6 +67,7 @@ class EpollBench(RealBench):
             tos=0xB8,
             connecting=connecting,
             quickening=quickening,
+            fast_path=fast_path,
         )
         self.plane = self.epoll
         self.legs: list[Leg] = []
@@ -174,6 +191,54 @@ def crowded() -> Iterator[EpollBench]:
         yield made
     finally:
         made.close()
+
+
+class LatePath(FakePath):
+    """A path as that of media processes, of which none is ready at first."""
+
+    bench: EpollBench
+    ready = False
+
+    def add(self, flow: Flow, rtp: RtpState | None = None) -> FlowId | None:
+        """Take the port over, as a media process does."""
+        if not self.ready:
+            return None
+        port = self.bench.epoll.port_at(flow.local)
+        assert port is not None
+        port.suspend()
+        return super().add(flow, rtp)
+
+
+def test_streams_are_quick_until_a_media_process_is_ready_for_them() -> None:
+    """A process starts with the first call, and is replaced when it dies: nobody need wait."""
+    path = LatePath()
+    path.bench = bench = EpollBench(path=path)
+    try:
+        call = Call(bench)
+        call.settle()
+        assert all(bench.port(leg).quick for leg in call.session.legs)
+        call.talk(30)
+        path.ready = True
+        while not call.session.caller.rtp.offloaded:
+            party = call.caller
+            call.sequence += 1
+            bench.now += 0.02
+            party.send(
+                rtp(call.sequence, id(party) & 0xFFFFFFFF), (call.host, call.session.caller.port)
+            )
+        assert bench.now < 200
+        assert not any(bench.port(leg).quick for leg in call.session.legs)
+        received = {it.flow.local[1]: it.analyzer.received for it in path._flows.values()}
+        for leg in call.session.legs:
+            # What was not worked out yet when the other direction was looked at is not forgotten.
+            assert received[leg.port] == leg.rtp.accepted
+            assert leg.rtp.analyzer is not None
+            assert leg.rtp.analyzer.lost == 0
+        assert call.session.caller.rtp.accepted == call.sequence
+        bench.plane.release(call.session)
+        assert [leg.rtp.offloaded for leg in call.session.legs] == [False, False]
+    finally:
+        bench.close()
 
 
 def stranger(bench: EpollBench) -> RealPeer:

@@ -38,6 +38,9 @@ class Sink:
         self.sent.append((datagram, to))
         return True
 
+    def fold(self) -> None:
+        """See Sender."""
+
     def drain(self) -> None:
         """Nothing ever waits."""
 
