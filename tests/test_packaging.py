@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -137,6 +140,24 @@ def test_the_wheel_has_nothing_that_only_this_source_tree_needs(built: Built) ->
     assert {top for top in tops if not top.endswith(".dist-info")} == {"rtpproxy_tw", "twisted"}
 
 
+OF_THE_REPOSITORY = {".gitignore", ".ci/audit", ".ci/run"}
+"""What only a clone needs."""
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone, so no list of files")
+def test_nothing_that_is_committed_is_forgotten(built: Built) -> None:
+    """Templates, pages, programs for the kernel, units, tests and what they read."""
+    listed = set(run("git", "ls-files", cwd=ROOT).splitlines())
+    there = {name for name in listed if (ROOT / name).is_file()}
+    assert there - names(built.sdist) - OF_THE_REPOSITORY == set()
+    data = {
+        name
+        for name in there
+        if name.startswith("rtpproxy_tw/") and Path(name).suffix not in (".c", ".h")
+    }
+    assert data - names(built.wheel) == set()
+
+
 def test_the_sdist_has_what_its_own_tests_need(built: Built) -> None:
     wanted = {"tests/fakes.py", "tests/__init__.py", "tests/e2e/homer.cfg", "docs/conf.py"}
     wanted |= {"README.rst", "LICENSE", "CONTRIBUTING.rst", "tox.ini", "pyproject.toml"}
@@ -153,6 +174,30 @@ def test_the_package_index_would_take_it(built: Built) -> None:
         cwd=built.bin,
     )
     assert told.count("PASSED") == 2
+
+
+INDEX_PAGE: Callable[[str, str, str], str] = runpy.run_path(str(ROOT / "setup.py"))["index_page"]
+
+
+def test_the_page_of_the_index_names_no_file_that_is_not_there(built: Built) -> None:
+    """Pictures and links of README.rst are beside it in the repository alone."""
+    with zipfile.ZipFile(built.wheel) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        page = wheel.read(name).decode()
+    assert "A relay for the media of SIP calls" in page
+    assert "image::" not in page
+    assert not re.search(r"<(docs/|[A-Z]+\.)", page)
+
+
+def test_a_release_shows_the_pictures_of_its_version_on_the_index() -> None:
+    text = (ROOT / "README.rst").read_text()
+    page = INDEX_PAGE(text, "https://git.example.org/relay", "1.2.3")
+    for kind, pattern in (("raw", r"image:: (\S+)"), ("blob", r"`[^`<>]+\s<([^`<>]+)>`_")):
+        before, after = re.findall(pattern, text), re.findall(pattern, page)
+        assert len(before) > 1
+        at = f"https://git.example.org/relay/{kind}/1.2.3/"
+        assert after == [at + path for path in before]
+        assert all((ROOT / path).is_file() for path in before)
 
 
 def test_an_editable_install_is_a_path_where_twisted_looks_for_plugins(built: Built) -> None:
