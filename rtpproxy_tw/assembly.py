@@ -57,10 +57,12 @@ from rtpproxy_tw.media.player import Players
 from rtpproxy_tw.media.processing import Processing
 from rtpproxy_tw.media.prompt_files import PromptDirectories
 from rtpproxy_tw.media.prompts import Prompts, ThreadReader
+from rtpproxy_tw.media.resizer import Resizer
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.overload import EVERY, Overload
 from rtpproxy_tw.planes import make_plane
+from rtpproxy_tw.processing_succession import Notices, ProcessingPart
 from rtpproxy_tw.recording.clock import SteadyWall
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.space import Low, Reserve
@@ -183,7 +185,12 @@ def assemble(
         Flag("refusing", lambda: relay.draining, relay.refuse),
         Flag("ending", lambda: relay.ending, relay.drain),
     )
-    testament.parts = (prompts, FlowPart(carrier.path, writing=True))
+    resizer = partial(Resizer, totals=totals)
+    testament.parts = (
+        prompts,
+        ProcessingPart(media.processing, resizer, lasting=True),
+        FlowPart(carrier.path, writing=True),
+    )
     testament.wholes = (Counters(totals), counts, *flags, Shape(carrier.shape), told)
     testament.deposits = deposits(
         lambda: {**control.sockets.descriptors, **http.descriptors}, carrier.descriptors
@@ -195,6 +202,7 @@ def assemble(
         now=reactor.seconds,
         parts=(
             RecordingPart(storing.recorders, storing.writer),
+            ProcessingPart(media.processing, resizer),
             prompts,
             FlowPart(carrier.path, writing=False),
             Lapse(reactor.seconds),
@@ -207,6 +215,8 @@ def assemble(
             KeptNames(testament.safe),
             *flags,
             told,
+            Notices(media.notifier),
+            *telling.insight.wholes(telling.aftermath.catch_up),
         ),
         last=(Connections(lambda: control.sockets.factories, reactor),),
         adopted=(telling.sampler.created, *telling.adopted),

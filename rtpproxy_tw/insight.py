@@ -15,9 +15,11 @@ from twisted.python.threadpool import ThreadPool
 
 from rtpproxy_tw.configuration.options import version
 from rtpproxy_tw.configuration.settings import Settings
+from rtpproxy_tw.continuity.belongings import Whole
 from rtpproxy_tw.continuity.heirlooms import Heirlooms
 from rtpproxy_tw.gauges import Counts, Gauges, Timers
 from rtpproxy_tw.http_sockets import HttpSockets
+from rtpproxy_tw.insight_succession import FeedWhole, MetricsWhole
 from rtpproxy_tw.interfaces import IRecorders, ISessionObserver
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.outside import Outside
@@ -234,6 +236,10 @@ class Insight:
     def add_metrics(self, gauges: Further) -> None:
         """Have a scrape ask ``gauges``, too; to be called once connected."""
         self._metrics.further = [*self._metrics.further, gauges]
+
+    def wholes(self, catch_up: Callable[[], object]) -> tuple[Whole, ...]:
+        """What goes over to another relay; ``catch_up`` tells us of all ends there were."""
+        return MetricsWhole(self._metrics, catch_up), FeedWhole(self.feed)
 
     @property
     def adopted(self) -> tuple[Callable[[Session], None], ...]:

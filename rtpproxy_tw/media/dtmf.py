@@ -35,7 +35,7 @@ class Press(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Event:
+class Event:
     """An event under way. ``earlier`` is how long its full segments lasted."""
 
     code: int
@@ -45,6 +45,7 @@ class _Event:
     earlier: int = 0
 
     def press(self) -> Press:
+        """The key, as long as it lasted so far."""
         return Press(KEYS[self.code], self.volume, self.earlier + self.duration)
 
 
@@ -55,7 +56,7 @@ class Detector:
 
     def __init__(self) -> None:
         self._ssrc: int | None = None
-        self._event: _Event | None = None
+        self._event: Event | None = None
         self._latest: int | None = None
         """The timestamp of the newest event heard of."""
 
@@ -81,7 +82,7 @@ class Detector:
                     earlier = event.earlier + SEGMENT
                 else:
                     presses.append(event.press())
-            event = self._event = _Event(code, header.timestamp, flags & 0x3F, duration, earlier)
+            event = self._event = Event(code, header.timestamp, flags & 0x3F, duration, earlier)
             self._latest = header.timestamp
         if flags & 0x80:
             presses.append(event.press())
@@ -96,12 +97,12 @@ class DigitWatch:
     A notice is ``TAG KEY VOLUME DURATION SIDE``; SIDE is 0 for the caller, 1 for the callee.
     """
 
-    __slots__ = ("_detector", "_notifier", "_now", "hide", "payload_type", "socket", "tag")
+    __slots__ = ("_notifier", "_now", "detector", "hide", "payload_type", "socket", "tag")
 
     def __init__(self, notifier: INotifier, now: Callable[[], float]) -> None:
         self._notifier = notifier
         self._now = now
-        self._detector = Detector()
+        self.detector = Detector()
         self.socket: NotifySocket | None = None
         self.tag = b""
         self.payload_type = -1
@@ -113,7 +114,7 @@ class DigitWatch:
             return
         header = peek(datagram)
         if header is not None:
-            for press in self._detector.heard(header, datagram[header.start : header.end]):
+            for press in self.detector.heard(header, datagram[header.start : header.end]):
                 self._tell(stream, press)
 
     def _tell(self, stream: Stream, press: Press) -> None:
@@ -127,7 +128,7 @@ class DigitWatch:
         stream.leg.session.timeline.add(self._now(), "digit", f"{side.value}: pressed {key}")
 
 
-def _continues(event: _Event, code: int, header: Header) -> bool:
+def _continues(event: Event, code: int, header: Header) -> bool:
     return (
         code == event.code
         and not header.marker

@@ -11,7 +11,7 @@ from rtpproxy_tw.commands import CatchDigits
 from rtpproxy_tw.interfaces import INotifier, IProcessing, IProcessor
 from rtpproxy_tw.media.dtmf import DigitWatch
 from rtpproxy_tw.media.resizer import Resizer
-from rtpproxy_tw.session import Leg, Stream
+from rtpproxy_tw.session import Leg, NotifySocket, Stream
 from rtpproxy_tw.statistics import Totals
 
 
@@ -101,20 +101,29 @@ class Processing:
         notify = leg.session.notify
         if wanted.tag is None or notify is None:
             return False
+        self.watch(leg, notify[0], wanted)
+        return True
+
+    def watch(self, leg: Leg, socket: NotifySocket, wanted: CatchDigits) -> DigitWatch:
+        """Tell ``socket`` of the keys pressed, as ``wanted``, which has a tag."""
         stream = leg.rtp
         watch = next((tap for tap in stream.taps if isinstance(tap, DigitWatch)), None)
         if watch is None:
             watch = DigitWatch(self._notifier, self._now)
             # First, for a recording that fails must not cost a digit.
             stream.taps = (watch, *stream.taps)
-        watch.socket, watch.tag = notify[0], wanted.tag
+        watch.socket, watch.tag = socket, wanted.tag or b""
         watch.payload_type, watch.hide = wanted.payload_type, wanted.hide
         if wanted.hide:
             self._of(stream).hidden = wanted.payload_type
         elif isinstance(stream.processor, Processor):
             stream.processor.hidden = None
             stream.processor.leave(stream)
-        return True
+        return watch
+
+    def go_on(self, leg: Leg, resizer: Resizer) -> None:
+        """Re-packetise what the party sends where another process was in the middle of it."""
+        self._of(leg.rtp).resizer = resizer
 
     def _of(self, stream: Stream) -> Processor:
         processor = stream.processor

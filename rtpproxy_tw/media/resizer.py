@@ -36,8 +36,8 @@ _NO_PADDING = 0xDF
 
 
 @dataclass(slots=True)
-class _Piece:
-    """Samples of one packet that were not sent yet."""
+class Piece:
+    """Samples of one packet that were not sent yet. ``arrived`` is when it came."""
 
     timestamp: int
     payload_type: int
@@ -58,7 +58,6 @@ class Resizer:
 
     __slots__ = (
         "_heard",
-        "_highest",
         "_queue",
         "_sent",
         "_sent_until",
@@ -78,7 +77,7 @@ class Resizer:
         """The last sequence number that went."""
         self._sent_until: int | None = None
         """The timestamp after the last sample sent; None: none was sent."""
-        self._queue: list[_Piece] = []
+        self._queue: list[Piece] = []
         self._ticks = 0
         """How long the queue lasts."""
 
@@ -101,7 +100,7 @@ class Resizer:
         if length is None:
             return out + self._pass(datagram, header.sequence, newer)
         self._totals.npkts_resizer_in += 1
-        piece = _Piece(
+        piece = Piece(
             header.timestamp,
             header.payload_type,
             header.marker,
@@ -141,7 +140,7 @@ class Resizer:
             datagram = datagram[:2] + number.to_bytes(2, "big") + datagram[4:]
         return [*out, datagram]
 
-    def _behind(self, piece: _Piece, newer: bool) -> bool:
+    def _behind(self, piece: Piece, newer: bool) -> bool:
         """Whether there is no place for it: sent on already, or there already."""
         if self._sent_until is not None and _ahead(piece.timestamp, self._sent_until) < 0:
             return True
@@ -152,11 +151,11 @@ class Resizer:
             for other in self._queue
         )
 
-    def _long_gone(self, piece: _Piece) -> bool:
+    def _long_gone(self, piece: Piece) -> bool:
         ends = _end(self._queue[-1]) if self._queue else self._sent_until
         return ends is not None and _ahead(piece.timestamp, ends) < -LATEST
 
-    def _insert(self, piece: _Piece) -> None:
+    def _insert(self, piece: Piece) -> None:
         queue = self._queue
         at = len(queue)
         while at and _ahead(piece.timestamp, queue[at - 1].timestamp) < 0:
@@ -173,7 +172,7 @@ class Resizer:
         patience = max(2 * self._wanted(head) // TICKS_PER_MS, LEAST_PATIENCE_MS)
         return (now - head.arrived) * 1000 >= patience
 
-    def _wanted(self, head: _Piece) -> int:
+    def _wanted(self, head: Piece) -> int:
         # A length of 0 stands for a resizer being switched off: what waits goes as it is.
         return packet_ticks(head.payload_type, self.packet_ms or 1) or head.ticks
 
@@ -204,7 +203,7 @@ class Resizer:
             octets = cut(piece.payload_type, piece.payload, wanted - lasts)
             taken = wanted - lasts
             payloads.append(piece.payload[:octets])
-            queue[0] = _Piece(
+            queue[0] = Piece(
                 piece.timestamp + taken & 0xFFFFFFFF,
                 piece.payload_type,
                 False,
@@ -230,5 +229,5 @@ def _ahead(one: int, other: int, bits: int = 32) -> int:
     return (one - other + half & (1 << bits) - 1) - half
 
 
-def _end(piece: _Piece) -> int:
+def _end(piece: Piece) -> int:
     return piece.timestamp + piece.ticks & 0xFFFFFFFF

@@ -50,6 +50,11 @@ class Backlog:
         """Whether nothing is left to do."""
         return not (self.waiting or self.unsure)
 
+    @property
+    def lines(self) -> list[bytes]:
+        """All that is left to do, oldest first."""
+        return [*(line for _, line in self.unsure), *self.waiting]
+
     def add(self, line: bytes) -> bool:
         """Queue ``line``; False when an older one was dropped for it."""
         self.counts.accepted += 1

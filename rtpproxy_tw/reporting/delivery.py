@@ -83,6 +83,11 @@ class Delivery:
         """Whether it only keeps a connection open."""
         return self._backlog.empty
 
+    @property
+    def untold(self) -> list[bytes]:
+        """The lines that wait, or may not have arrived."""
+        return self._backlog.lines
+
     def send(self, line: bytes) -> None:
         """Queue ``line``, which has its end, and set it going. Never raises."""
         quiet = self._backlog.empty

@@ -168,6 +168,16 @@ class Notifier(Service):
         else:
             self._delivery(socket).send(line + b"\n")
 
+    def untold(self) -> list[tuple[NotifySocket, list[bytes]]]:
+        """The notices that wait, or of which it is not known that they have arrived."""
+        found = [(socket, each.untold) for socket, each in self._deliveries.items()]
+        return [(socket, lines) for socket, lines in found if lines]
+
+    def go_on(self, socket: NotifySocket, lines: Sequence[bytes]) -> None:
+        """Send what another process had :meth:`untold`, if anybody is to be told anything here."""
+        for line in lines if self.enabled else ():
+            self._delivery(socket).send(line)
+
     def _refuse(self, socket: NotifySocket, line: bytes) -> None:
         self.counts.dropped += 1
         if self._overlong.due() is not None:

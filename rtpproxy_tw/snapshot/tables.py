@@ -54,10 +54,10 @@ KEY = row(TEXT, TEXT)
 LOCAL = row(HOST, either(TEXT), either(TEXT), into=lambda values: LocalAddress(*values))
 LOCAL_ADDRESS = Kind(lambda local: [local.host, local.advertised, local.label], LOCAL.unpack)
 
-NOTIFY = row(
-    row(TEXT, TEXT, integer(0, 65535), either(TEXT), into=lambda values: NotifySocket(*values)),
-    OCTETS,
+NOTIFY_SOCKET = row(
+    TEXT, TEXT, integer(0, 65535), either(TEXT), into=lambda values: NotifySocket(*values)
 )
+NOTIFY = row(NOTIFY_SOCKET, OCTETS)
 
 # Quality.
 

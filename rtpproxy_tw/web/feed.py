@@ -63,7 +63,7 @@ class Listener:
 
 
 @dataclass(slots=True)
-class _Known:
+class Known:
     """A call as it was told last."""
 
     told: bytes
@@ -77,11 +77,22 @@ class _Known:
         return b'{"at":%.3f,%b' % (self.at, self.told[1:])
 
 
-class _Said(NamedTuple):
+class Said(NamedTuple):
     """Something numbered: the id of a call that is gone, or a piece of news."""
 
     sequence: int
     octets: bytes
+
+
+class Kept(NamedTuple):
+    """What was told, and to be told to those who come again: see :class:`Feed`."""
+
+    run: str
+    sequence: int
+    forgotten: int
+    known: list[tuple[str, Known]]
+    gone: list[Said]
+    news: list[Said]
 
 
 @implementer(ISessionObserver)
@@ -103,12 +114,12 @@ class Feed:
     """The number of the last complete round."""
     run: str = field(init=False)
     _listeners: list[Listener] = field(default_factory=list)
-    _known: dict[str, _Known] = field(default_factory=dict)
+    _known: dict[str, Known] = field(default_factory=dict)
     """In the order of their last change."""
     _turns: Iterator[str] = field(default_factory=lambda: iter(()))
     """Whose figures are next."""
-    _gone: deque[_Said] = field(default_factory=deque)
-    _news: deque[_Said] = field(default_factory=lambda: deque(maxlen=NEWS_KEPT))
+    _gone: deque[Said] = field(default_factory=deque)
+    _news: deque[Said] = field(default_factory=lambda: deque(maxlen=NEWS_KEPT))
     _relay: bytes = b"{}"
     _forgotten: int = 0
     """Up to this number, ended calls are not remembered any more."""
@@ -147,6 +158,21 @@ class Feed:
             self._timer.cancel()
             self._timer = None
 
+    def kept(self) -> Kept:
+        """What another process needs to go on."""
+        known, gone, news = list(self._known.items()), list(self._gone), list(self._news)
+        return Kept(self.run, self.sequence, self._forgotten, known, gone, news)
+
+    def go_on(self, kept: Kept) -> None:
+        """Those who listened elsewhere come here now; nobody has listened here yet."""
+        self.run, self.sequence, self._forgotten = kept.run, kept.sequence, kept.forgotten
+        self._known = dict(kept.known)
+        self._gone = deque(kept.gone)
+        self._news.extend(kept.news)
+        # If nobody comes, it is forgotten again.
+        self._alone_since = self.clock.seconds()
+        self._timer = self.clock.callLater(0, self._begin)
+
     def position(self, event_id: str | None) -> int | None:
         """The number in an event's id; None where it means nothing here any more."""
         run, _, number = (event_id or "").partition("-")
@@ -169,7 +195,7 @@ class Feed:
         relay = self._relay
         return self._events(sequence, relay, calls, gone, news, reset=seen is None)
 
-    def _newest(self, seen: int | None) -> list[_Known]:
+    def _newest(self, seen: int | None) -> list[Known]:
         found = []
         for known in reversed(self._known.values()):
             if seen is not None and known.sequence <= seen:
@@ -181,7 +207,7 @@ class Feed:
         self,
         sequence: int,
         relay: bytes,
-        calls: Sequence[_Known],
+        calls: Sequence[Known],
         gone: Sequence[bytes],
         news: Sequence[bytes],
         *,
@@ -294,7 +320,7 @@ class Feed:
         told = to_json(row(call_id, found, now, self._epoch()))
         if known is None or known.told != told:
             self._known.pop(call_id, None)
-            self._known[call_id] = _Known(told, signs, self._epoch() + now, number)
+            self._known[call_id] = Known(told, signs, self._epoch() + now, number)
 
     def _epoch(self) -> float:
         return self.wall() - self.clock.seconds()
@@ -303,7 +329,7 @@ class Feed:
         del self._known[call_id]
         if len(self._gone) == GONE_KEPT:
             self._forgotten = self._gone.popleft().sequence
-        self._gone.append(_Said(number, to_json(identifier(call_id))))
+        self._gone.append(Said(number, to_json(identifier(call_id))))
 
     # News.
 
@@ -346,7 +372,7 @@ class Feed:
             "side": side,
             "code": code,
         }
-        self._news.append(_Said(number, to_json(made)))
+        self._news.append(Said(number, to_json(made)))
 
     # ISessionObserver.
 
