@@ -8,6 +8,7 @@ for each call when it was last heard before the trouble, and when it was heard a
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import shutil
@@ -57,7 +58,16 @@ class Told:
     """Seconds in which the call that fared worst heard nothing, less the packets' spacing."""
     slowest: float
     """Seconds that the slowest command took meanwhile."""
+    ended: int
+    """Calls that at last were ended by a BYE at the other relay."""
+    detection: float | None
+    """Seconds until the other relay began to take over; None where it did not."""
     note: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether no call was lost."""
+        return self.kept == self.ended == self.calls
 
 
 class World:
@@ -68,6 +78,10 @@ class World:
         self.rate = rate
         self.lease = lease
         self.fast_path = fast_path
+        self.prefixes: dict[str, Sequence[str]] = {}
+        """Words before the command line of a relay."""
+        self.trees: dict[str, Path] = {}
+        """Where a relay's program is, if it is not this one."""
         self.folder = Path(tempfile.mkdtemp(prefix="bench-cluster-"))
         self.relays: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = ExitStack()
@@ -114,6 +128,10 @@ class World:
         self._stack.callback(made.delete)
         return made
 
+    def ip(self, name: str, line: str) -> None:
+        """A command of ``ip`` in a namespace."""
+        self._spaces[name].ip(line)
+
     # Addresses.
 
     def give(self, address: str, name: str) -> None:
@@ -127,14 +145,16 @@ class World:
 
     # Programs.
 
-    def run(self, space: str, argv: Sequence[str], log: str) -> subprocess.Popen[bytes]:
+    def run(
+        self, space: str, argv: Sequence[str], log: str, tree: Path = ROOT
+    ) -> subprocess.Popen[bytes]:
         """Start a program in a namespace."""
         with (self.folder / log).open("ab") as sink:
             return subprocess.Popen(
                 ["ip", "netns", "exec", self._spaces[space].name, *argv],
                 stdout=sink,
                 stderr=sink,
-                cwd=ROOT,
+                cwd=tree,
             )
 
     def start_redis(self) -> None:
@@ -154,9 +174,10 @@ class World:
             connection.sendall(" ".join(words).encode() + b"\r\n")
             return connection.recv(65536)
 
-    def start(self, name: str, *prefix: str) -> None:
+    def start(self, name: str) -> None:
         """Start a relay, and wait until it answers."""
         other = next(each for each in HOSTS if each != name)
+        prefix = self.prefixes.get(name, ())
         argv = [*prefix, sys.executable, "-m", "rtpproxy_tw.tools.launcher", "-f", "-F"]
         for host in (HOSTS[name], *MEDIA.values()):
             argv += ["-s", f"udp:{host}:22222"]
@@ -165,7 +186,7 @@ class World:
         argv += ["--cluster-listen", f"{HOSTS[name]}:7000", "-p", "/dev/null", "-d", "INFO"]
         argv += ["--control-allow", "10.9.0.0/24", "--http", f"unix:{self.folder}/{name}.http"]
         argv += ["--fast-path", self.fast_path, "-L", str(FILES), "-T", "600"]
-        self.relays[name] = self.run(name, argv, f"{name}.log")
+        self.relays[name] = self.run(name, argv, f"{name}.log", self.trees.get(name, ROOT))
         deadline = time.monotonic() + 20
         while True:
             with suppress(OSError):
@@ -286,12 +307,18 @@ def place(world: World, count: int, node: str = "one") -> list[tuple[str, int]]:
     return found
 
 
+HEAD = (
+    *("scenario", "calls", "kept", "byes", "lost", "of", "outage ms", "detection ms"),
+    *("slowest ms", "note"),
+)
+
 Trouble = Callable[[World], str]
 
 
 def measure(name: str, world: World) -> Told:
     """One scenario. Raises ClusterError."""
-    trouble, after = SCENARIOS[name]
+    scenario = SCENARIOS[name]
+    scenario.before(world)
     world.both_up()
     media = Media(world, place(world, world.calls))
     slowest, stop = [0.0], threading.Event()
@@ -300,25 +327,49 @@ def measure(name: str, world: World) -> Told:
         while not stop.wait(0.1):
             slowest[0] = max(slowest[0], world.seconds_for(MEDIA["two"], "U probe 10.9.0.1 4 p"))
 
+    thread = threading.Thread(target=command)
     try:
         time.sleep(4)
-        thread = threading.Thread(target=command)
         thread.start()
         began = time.monotonic()
-        note = trouble(world)
-        time.sleep(after)
+        note = scenario.trouble(world)
+        time.sleep(scenario.after)
         ended = time.monotonic()
-        stop.set()
-        thread.join()
     finally:
         stop.set()
         media.stop()
-    return _told(world, media, began, ended, slowest[0], note)
+    thread.join()
+    took = _take_over(world, began)
+    gone = sum(
+        world.ask(HOSTS["two"], f"D call{number} f{number} t{number}") == "0"
+        for number in range(world.calls)
+    )
+    if took is not None:
+        note += f"; taken over in {1000 * took[1]:.0f} ms"
+    outage, kept, lost = _heard(world, media, began, ended)
+    detection = None if took is None else took[0]
+    return Told(
+        world.calls, kept, lost, media.sent, outage, slowest[0], gone, detection, note.strip("; ")
+    )
 
 
-def _told(
-    world: World, media: Media, began: float, ended: float, slowest: float, note: str
-) -> Told:
+def _take_over(world: World, began: float) -> tuple[float, float] | None:
+    """When the other relay began to take over, in seconds from ``began``, and for how long."""
+    try:
+        rows = json.loads(world.ctl("two", "--json", "fleet"))["addresses"]
+    except (ValueError, LookupError):
+        return None
+    now = time.monotonic()
+    for row in rows:
+        ago = row.get("taken_seconds_ago")
+        if row["address"] == MEDIA["one"] and ago is not None:
+            took = float(row["took_seconds"])
+            return max(0.0, now - ago - took - began), took
+    return None
+
+
+def _heard(world: World, media: Media, began: float, ended: float) -> tuple[float, int, int]:
+    """The longest silence, calls kept, packets lost."""
     spacing = 1 / world.rate
     worst, kept = 0.0, 0
     for times in media.heard:
@@ -327,8 +378,7 @@ def _told(
         gaps = [after - before for before, after in pairwise(later)]
         worst = max(worst, *gaps) if gaps else worst
     heard = sum(map(len, media.heard))
-    outage = max(0.0, worst - spacing)
-    return Told(world.calls, kept, media.sent - heard, media.sent, outage, slowest, note)
+    return max(0.0, worst - spacing), kept, media.sent - heard
 
 
 # The troubles.
@@ -396,6 +446,69 @@ def redis_emptied(world: World) -> str:
     return "FLUSHALL"
 
 
+def redis_garbage(world: World) -> str:
+    """Something that is no Redis answers in its place."""
+    world.redis.kill()
+    world.redis.wait()
+    answering = world.run("redis", [sys.executable, "-c", GARBAGE, REDIS], "garbage.log")
+    time.sleep(5)
+    answering.kill()
+    answering.wait()
+    world.start_redis()
+    return "HTTP and octets for 5 s, then empty"
+
+
+GARBAGE = """
+import socket, sys
+s = socket.create_server((sys.argv[1], 6379))
+while True:
+    c = s.accept()[0]
+    c.sendall(b"HTTP/1.1 400 No\\r\\n\\r\\n\\xff\\xfe")
+    c.close()
+"""
+
+
+def redis_readonly(world: World) -> str:
+    """Redis becomes a replica, and takes no writing."""
+    world.ask_redis("REPLICAOF", "10.9.0.99", "1")
+    time.sleep(5)
+    world.ask_redis("REPLICAOF", "NO", "ONE")
+    return "READONLY for 5 s"
+
+
+def redis_full(world: World) -> str:
+    """Redis has no memory left."""
+    world.ask_redis("CONFIG", "SET", "maxmemory", "1")
+    time.sleep(5)
+    world.ask_redis("CONFIG", "SET", "maxmemory", "0")
+    return "OOM for 5 s"
+
+
+def unplugged(world: World) -> str:
+    """A host is gone: nobody refuses a connection there."""
+    world.ip("hub", "link set one down")
+    world.give(MEDIA["one"], "two")
+    return f"lease {world.lease} ms"
+
+
+def returned(world: World) -> str:
+    """A relay is killed and comes back, and so does its address: there and back again."""
+    killed(world)
+    time.sleep(3)
+    world.start("one")
+    time.sleep(3)
+    world.give(MEDIA["one"], "one")
+    return "killed, and its address comes back 6 s later"
+
+
+def split(world: World) -> str:
+    """A relay does not reach Redis, and goes on relaying; the other one takes it for dead."""
+    world.ip("one", f"route add blackhole {REDIS}/32")
+    time.sleep(5)
+    world.ip("one", f"route del blackhole {REDIS}/32")
+    return "one without Redis for 5 s"
+
+
 def rehashed(world: World) -> str:
     """Every command comes to the relay that does not have the call; at last all calls end."""
     wrong = 0
@@ -406,22 +519,64 @@ def rehashed(world: World) -> str:
     return f"{world.calls} re-INVITEs to the wrong relay, {wrong} not answered by the right one"
 
 
+# What is different from the beginning.
+
+
+def as_usual(world: World) -> None:
+    """Nothing."""
+
+
+def clocks_apart(world: World) -> None:
+    """The clock of one relay is five minutes ahead. Raises ClusterError."""
+    if shutil.which("faketime") is None:
+        raise ClusterError("no faketime here (Debian: faketime)")
+    world.prefixes["two"] = ["faketime", "--exclude-monotonic", "-f", "+300s"]
+
+
+def mixed(world: World) -> None:
+    """One relay is of an earlier version."""
+    tree = world.trees["one"] = world.folder / "before"
+    tree.mkdir()
+    revision = os.environ.get("BENCH_BEFORE", "HEAD~30")
+    archive = subprocess.run(
+        ["git", "archive", revision, "rtpproxy_tw"], cwd=ROOT, capture_output=True, check=True
+    )
+    subprocess.run(["tar", "x", "-C", str(tree)], input=archive.stdout, check=True)
+
+
 def _first(text: str) -> str:
     return text.strip().splitlines()[0] if text.strip() else ""
 
 
-SCENARIOS: dict[str, tuple[Trouble, float]] = {
-    "killed": (killed, 6),
-    "frozen": (frozen, 4),
-    "moved": (moved, 4),
-    "stopped": (stopped, 5),
-    "drained": (drained, 5),
-    "redis-stopped": (redis_stopped, 5),
-    "redis-frozen": (redis_frozen, 4),
-    "redis-emptied": (redis_emptied, 5),
-    "rehashed": (rehashed, 1),
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What happens, and the seconds that are looked at ``after`` it."""
+
+    trouble: Trouble
+    after: float
+    before: Callable[[World], None] = as_usual
+
+
+SCENARIOS = {
+    "killed": Scenario(killed, 6),
+    "unplugged": Scenario(unplugged, 6),
+    "frozen": Scenario(frozen, 4),
+    "moved": Scenario(moved, 4),
+    "stopped": Scenario(stopped, 5),
+    "drained": Scenario(drained, 5),
+    "returned": Scenario(returned, 5),
+    "split": Scenario(split, 5),
+    "clocks": Scenario(killed, 6, clocks_apart),
+    "mixed": Scenario(killed, 6, mixed),
+    "redis-stopped": Scenario(redis_stopped, 5),
+    "redis-frozen": Scenario(redis_frozen, 4),
+    "redis-emptied": Scenario(redis_emptied, 5),
+    "redis-garbage": Scenario(redis_garbage, 5),
+    "redis-readonly": Scenario(redis_readonly, 5),
+    "redis-full": Scenario(redis_full, 5),
+    "rehashed": Scenario(rehashed, 1),
 }
-"""By name: what happens, and the seconds that are looked at afterwards."""
+"""By name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -443,21 +598,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {why}", file=sys.stderr)
         return 1
     well = True
-    print(_row("scenario", "calls", "kept", "lost", "of", "outage ms", "slowest ms", "note"))
+    print(_row(*HEAD))
     for name in SCENARIOS if asked.scenario == "all" else [asked.scenario]:
         with World(asked.calls, asked.rate, asked.lease, asked.fast_path) as world:
             told = measure(name, world)
-        well = well and told.kept == told.calls
-        outage, slowest = (f"{1000 * each:.0f}" for each in (told.outage, told.slowest))
-        print(
-            _row(name, told.calls, told.kept, told.lost, told.sent, outage, slowest, told.note),
-            flush=True,
-        )
+        well = well and told.well
+        times = (told.outage, told.detection, told.slowest)
+        shown = ("-" if each is None else f"{1000 * each:.0f}" for each in times)
+        counts = (told.calls, told.kept, told.ended, told.lost, told.sent)
+        print(_row(name, *counts, *shown, told.note), flush=True)
     return 0 if well else 1
 
 
 def _row(*cells: object) -> str:
-    widths = (14, 6, 6, 7, 8, 10, 11, 0)
+    widths = (15, 6, 6, 6, 7, 8, 10, 13, 11, 0)
     return " ".join(f"{cell!s:<{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
