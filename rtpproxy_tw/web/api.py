@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -91,7 +91,7 @@ class Debugging(Protocol):
         """Whether everything of it is logged."""
 
 
-def nobody() -> Deferred[int]:
+def nobody(options: Sequence[str] | None) -> Deferred[int]:
     """There is nobody to hand over to."""
     return fail(RelayError("this relay cannot be handed over"))
 
@@ -155,7 +155,7 @@ class Api:
     """Whether the control sockets are open."""
     reload: Callable[[], list[str]] = list
     """Reads again what can be read again, and names it. Raises ConfigError."""
-    hand_over: Callable[[], Deferred[int]] = nobody
+    hand_over: Callable[[Sequence[str] | None], Deferred[int]] = nobody
     """Hands the relay over to a new process; its id, or fails with a RelayError."""
     cluster: Callable[[], Cluster | None] = lambda: None
     """The other relays; None where there is no cluster."""
@@ -253,6 +253,9 @@ class Api:
         return {
             **{name: stats[name] for name in ("version", "time", "sessions", "draining", "totals")},
             "ending": self.draining.ending,
+            "of": self.draining.to_end,
+            "seconds_left": self.draining.seconds_left,
+            "fleet": None if (cluster := self.cluster()) is None else cluster.fleet(),
             "capacity": {"calls": room["calls"], "why": room["why"]},
             "ports": room["ports"],
         }
@@ -325,14 +328,17 @@ class Api:
             raise Refused(409, "not-reloaded", shown(str(error))) from error
         return {"reloaded": reloaded}
 
-    def upgrade(self) -> Deferred[bytes]:
-        """A new process goes on with everything; comes when it does, or fails with Refused."""
+    def upgrade(self, options: Sequence[str] | None = None) -> Deferred[bytes]:
+        """A new process goes on with everything; comes when it does, or fails with Refused.
+
+        ``options``: its command line in place of the present one.
+        """
 
         def refuse(failure: Failure) -> NoReturn:
             failure.trap(RelayError)
             raise Refused(409, "not-upgraded", shown(failure.getErrorMessage()))
 
-        return self.hand_over().addCallbacks(
+        return self.hand_over(options).addCallbacks(
             lambda pid: to_json({"process": pid}) + b"\n",
             refuse,
         )

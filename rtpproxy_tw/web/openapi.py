@@ -108,7 +108,12 @@ def _paths() -> Schema:
             "delete": _operation("Take new sessions again", "Drain", 409),
         },
         "/api/v1/upgrade": {
-            "post": _operation("Have a new process go on with everything", "Upgraded", 409)
+            "post": {
+                **_operation(
+                    "Have a new process go on with everything", "Upgraded", 400, 409, 413, 415
+                ),
+                "requestBody": {"content": {"application/json": {"schema": _ref("Upgrade")}}},
+            },
         },
         "/api/v1/fleet": {"get": _operation("The relays that share calls", "Fleet", 409)},
         "/api/v1/takeover": {
@@ -321,6 +326,11 @@ def _schemas() -> Schema:
             "properties": {"exit": FLAG, "limit": {"type": "number", "minimum": 0}},
             "additionalProperties": False,
         },
+        "Upgrade": {
+            "type": "object",
+            "properties": {"options": _list(TEXT)},
+            "additionalProperties": False,
+        },
         "TakeOver": {
             "type": "object",
             "properties": {"address": TEXT},
@@ -367,6 +377,9 @@ def _live(session: Schema) -> Schema:
         "LiveRelay": _object(
             **{"version": TEXT, "time": NUMBER, "sessions": COUNT},
             **{"draining": FLAG, "ending": FLAG, "totals": {"type": "object"}},
+            of={**COUNT, "description": "Sessions there were when new ones were refused."},
+            seconds_left=figure,
+            fleet={"oneOf": [_ref("Fleet"), {"type": "null"}]},
             capacity=_object(calls=COUNT, why=TEXT),
             ports=_list(_object(family=TEXT, pairs=COUNT, free=COUNT)),
             verdicts={**counts, "description": "Legs by verdict."},

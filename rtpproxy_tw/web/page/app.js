@@ -3,6 +3,7 @@
 import { Refused, ask, confirm, events, prepare, wantToken } from "./actions.js";
 import { CallPage } from "./callpage.js";
 import { make, part, say, set } from "./dom.js";
+import { FleetList } from "./fleet.js";
 import { Events, sentence } from "./news.js";
 import { Overview } from "./overview.js";
 import { Store } from "./store.js";
@@ -34,6 +35,7 @@ const overview = new Overview(() => {
   location.hash = "#/";
   showList();
 });
+const fleet = new FleetList();
 const table = new Table((order) => sortBy(order, order === wish.order && !wish.reverse));
 const news = new Events();
 const page = new CallPage((id) => [...(store.keys.get(id) ?? [])].flatMap((key) => store.rows.get(key) ?? []));
@@ -42,6 +44,7 @@ const page = new CallPage((id) => [...(store.keys.get(id) ?? [])].flatMap((key) 
 
 function show() {
   overview.show(store);
+  fleet.show(store.relay?.fleet ?? null);
   showDraining();
   news.show(store.news);
   if (page.id === null) showList();
@@ -61,15 +64,24 @@ function showDraining() {
   say(part("version"), relay.version);
   const [taking, button] = [part("taking"), part("drain")];
   set(taking, { hidden: false, class: relay.draining ? "pill warn" : "pill good" });
-  say(taking, relay.ending ? "Ends with its last call" : relay.draining ? "Draining" : "Takes new calls");
+  say(taking, relay.draining ? drained(relay) : "Takes new calls");
   say(button, relay.draining ? "Take calls again …" : "Drain …");
   set(button, { disabled: relay.ending });
+}
+
+/** How far draining is. @param {import("./store.js").Relay} relay */
+function drained(relay) {
+  const left = relay.of ? `, ${count(relay.sessions)} of ${count(relay.of)} sessions left` : "";
+  const limit = relay.seconds_left === null ? "" : `, ${count(Math.ceil(relay.seconds_left))} s to go`;
+  return (relay.ending ? "Ends with its last call" : "Draining") + left + limit;
 }
 
 /** @param {string} hash */
 function route(hash) {
   const id = hash.startsWith("#/call/") ? hash.slice("#/call/".length) : null;
   for (const each of ["list", "overview"]) set(part(each), { hidden: id !== null });
+  fleet.away = id !== null;
+  fleet.show(store.relay?.fleet ?? null);
   page.open(id);
   document.title = id === null ? "rtpproxy-tw" : `${decode(id)} – rtpproxy-tw`;
   if (id === null) showList();
@@ -145,7 +157,7 @@ async function drain() {
   if (yes === null) return;
   try {
     const told = await ask("drain", again ? "DELETE" : "PUT");
-    store.relay = { ...relay, draining: told.draining, ending: told.ending };
+    store.relay = { ...relay, ...told };
     showDraining();
     say(part("announce"), told.draining ? "The relay drains." : "The relay takes new calls.");
   } catch (error) {

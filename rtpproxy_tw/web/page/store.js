@@ -22,11 +22,22 @@ import { severity } from "./words.js";
  * @typedef {object} Relay
  * @property {string} version @property {number} time @property {number} sessions
  * @property {boolean} draining @property {boolean} ending
+ * @property {number} of sessions when draining began @property {number | null} seconds_left
+ * @property {Fleet | null} fleet the other relays; null without --redis
  * @property {Record<string, number>} totals
  * @property {{calls: number, why: string}} capacity
  * @property {{family: string, pairs: number, free: number}[]} ports
  * @property {Record<string, number>} verdicts @property {Record<string, number>} states
  * @property {number} kernel
+ *
+ * @typedef {object} Fleet
+ * @property {string} node @property {{usable: boolean, why: string, queue: number}} store
+ * @property {{address: string, role: string, owner: string | null, owner_alive: boolean}[]} addresses
+ * @property {FleetNode[]} nodes
+ *
+ * @typedef {object} FleetNode
+ * @property {string} node @property {boolean} alive @property {number | null} sessions
+ * @property {number | null} room @property {boolean | null} draining @property {string[] | null} owns
  *
  * @typedef {object} News
  * @property {number} at @property {string} id @property {string} call_id @property {string} kind
