@@ -94,9 +94,10 @@ def offloaded(running: Running, name: str) -> int:
     )
 
 
-def talk(running: Running, parties: Parties, ports: list[int], wanted: int = 2) -> bool:
-    """Until the kernel carries so many streams, for a moment at most; nothing may be lost."""
-    for _ in range(12):
+def talk(running: Running, parties: Parties, ports: list[int], rounds: int = 12) -> bool:
+    """Until the kernel carries both streams, so many packets at most; nothing may be lost."""
+    wanted = 2
+    for _ in range(rounds):
         assert parties.exchange(ports) == 2
         if offloaded(running, parties.name) >= wanted:
             break
@@ -104,12 +105,12 @@ def talk(running: Running, parties: Parties, ports: list[int], wanted: int = 2) 
     return offloaded(running, parties.name) >= wanted
 
 
-def call(running: Running) -> bool:
-    """One through that relay, which then ends; whether it got into the kernel."""
+def call(running: Running, rounds: int = 12) -> bool:
+    """One through that relay, which then ends; whether it got into the kernel by then."""
     proxy = Turning(running, HOST, HOST)
     parties = Parties(proxy, HOST, HOST, "started")
     try:
-        carried = talk(running, parties, parties.set_up())
+        carried = talk(running, parties, parties.set_up(), rounds)
         assert proxy.ask("D started a b") == "0"
         return carried
     finally:
@@ -129,7 +130,7 @@ def test_whatever_fails_at_the_start_a_relay_starts(
         with monkeypatch.context() as patch:
             refusal = Refusal(FUNCTIONS[name], when).patch(patch)
             running = relay("auto")
-        call(running)
+        call(running, 2)
         assert descriptors() <= before, when
         if not refusal.happened:
             break

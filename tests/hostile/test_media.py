@@ -290,11 +290,11 @@ def test_a15_a_flood_of_one_port_leaves_other_calls_alone(world: World) -> None:
         host, port = call.caller.to
         inside = ["nsenter", f"--net=/run/netns/{world.field.stranger.name}"]
         done = subprocess.run(
-            [*inside, "nice", str(program), host, str(port), "2"], capture_output=True, check=True
+            [*inside, "nice", str(program), host, str(port), "1"], capture_output=True, check=True
         )
         delays = sorted(world.bystanders.delays)
         waited = world.relay.waited() - waited
-        assert int(done.stdout) > 20_000
+        assert int(done.stdout) > 10_000
         assert world.relay.metric('relay_drops_total{reason="wrong_source"}') > drops
         middle = delays[len(delays) // 2]
         assert middle < 0.005 or waited > 0.1, f"others were delayed by {1000 * middle:.1f} ms"
@@ -498,7 +498,7 @@ def test_a24_four_octets_of_rtcp_change_nothing(world: World, stranger: Party) -
 def test_a25_encrypted_rtcp_is_not_read(world: World) -> None:
     with world.call() as call:
         call.settle()
-        for _ in range(40):
+        for _ in range(20):
             head = struct.pack("!BBHI", 0x81, 200, 12, call.caller.ssrc)
             call.caller.send(head + os.urandom(44) + b"\x80\0\0\1" + bytes(10), control=True)
             time.sleep(0.03)
@@ -506,7 +506,7 @@ def test_a25_encrypted_rtcp_is_not_read(world: World) -> None:
         view = world.view(call)
         told = [v for leg in view["legs"] for k, v in flat(leg.get("reported") or {}) if v]
         assert told == [], told
-        assert len(call.callee.listen(40, control=True)) == 40
+        assert len(call.callee.listen(20, control=True)) == 20
 
 
 def test_a26_impossible_reports_are_not_believed(world: World) -> None:
@@ -515,7 +515,7 @@ def test_a26_impossible_reports_are_not_believed(world: World) -> None:
         for _ in range(10):
             report = packets.receiver_report(call.caller.ssrc, call.callee.ssrc)
             call.caller.send(report, control=True)
-            call.callee.say(1, 0.1)
+            call.callee.say(1, 0.05)
         time.sleep(0.5)
         view = world.view(call)
         sane(view)
