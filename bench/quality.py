@@ -43,6 +43,9 @@ class Nowhere:
         """Sent, as far as anybody knows."""
         return True
 
+    def fold(self) -> None:
+        """See Sender."""
+
     def drain(self) -> None:
         """Nothing waits."""
 

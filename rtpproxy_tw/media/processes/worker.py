@@ -34,8 +34,15 @@ from rtpproxy_tw.media.processes.lanes import (
 )
 from rtpproxy_tw.media.shortcut import HEADER
 
-BATCH = 64
-"""Packets before the relay is heard again, which may be waiting: some tenths of a millisecond."""
+GROUP = 32
+"""Descriptors served together, as in ``media/mediaset.py``."""
+
+LEAST = GROUP // 2
+"""So many of them are worth to be asked whether they have more."""
+
+DEEP = 4
+"""Packets of one descriptor in a row, when all are behind. After so many of each descriptor of a
+group the relay is heard again, which may be waiting: within a millisecond."""
 
 TURN = 0.005
 """Seconds between two looks at a share of the lanes."""
@@ -73,6 +80,8 @@ class Worker:
         self._dirty: list[Lane] = []
         self._turn_at = self._dirty_at = 0.0
         self._failures = 0
+        self._unheard = 0
+        """How often there was no packet after all."""
         control.setblocking(False)
 
     def run(self) -> None:
@@ -84,14 +93,31 @@ class Worker:
     def step(self) -> None:
         """Wait for packets or the relay, and do what there is to be done. Raises Over."""
         poll, now = self._epoll.poll, self._now
-        events = poll(TURN if self._by_id else None, BATCH)
+        events = poll(TURN if self._by_id else None, GROUP)
         at = now()
         self._serve(events, at)
-        if len(events) == BATCH:
+        if len(events) == GROUP:
+            self._serve_more(events)
             self._listen()  # as it may have come last, far behind
         if at >= self._turn_at:
             self._turn_at = at + TURN
             self._look(at)
+
+    def _serve_more(self, events: Sequence[tuple[int, int]]) -> None:
+        """Relay further packets of the same descriptors as long as nearly all have some.
+
+        That is cheaper than to return to each later. Two of them are asked first.
+        """
+        for _ in range(DEEP - 1):
+            lanes, now = self._lanes, self._now()
+            events = [event for event in events if lanes[event[0]] is not None]
+            if len(events) < LEAST:
+                return
+            unheard = self._unheard
+            self._serve((events[0], events[-1]), now)
+            if self._unheard > unheard:
+                return
+            self._serve(events[1:-1], now)
 
     def _serve(self, events: Sequence[tuple[int, int]], now: float) -> None:
         """Relay one packet of each descriptor.
@@ -117,6 +143,7 @@ class Worker:
                             self._hear_stranger(lane, size, sender, now)
                             continue
                 except OSError:
+                    self._unheard += 1
                     continue  # an ICMP error, or nothing there after all
                 if number(fixed, "big") == lane.expected and size >= HEADER:
                     lane.expected += lane.step
