@@ -434,13 +434,14 @@ inline_always int copy(struct __sk_buff *skb, const struct packet *p, const __u3
 	struct record *record = ring_reserve(&ring, size, 0);
 	if (!record)
 		return 0;
-	__u32 n = p->payload;
 	record->ns = now;
 	record->serial = s->serial;
-	record->length = n;
-	/* The verifier must see the bounds here, where the compiler knows them already. */
-	asm volatile("" : "+r"(n));
-	if (n > 0 && n <= size - sizeof *record && load(skb, at, record->data, n)) {
+	record->length = p->payload;
+	/* The verifier must see the bounds here, where the compiler knows them already; and as one
+	 * less, since before Linux 6.8 it learns nothing from "not 0". */
+	__u64 less = (__u64)p->payload - 1;
+	asm volatile("" : "+r"(less));
+	if (less < size - sizeof *record && load(skb, at, record->data, less + 1)) {
 		ring_discard(record, BPF_RB_NO_WAKEUP);
 		return 0;
 	}
