@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #define BATCH 64
-#define ROOM 2048
+#define LINE 64 /* octets of a cache line; frames start with one */
 
 struct __attribute__((packed)) rtp {
     uint8_t first, type;
@@ -108,6 +108,7 @@ int main(int argc, char **argv)
     int flows = atoi(argv[4]), cpu = atoi(argv[6]), payload = atoi(argv[7]);
     double length = atof(argv[5]), rate = atof(argv[8]);
     int size = sizeof(struct frame) + payload, buffer = 32 << 20, on = 1;
+    size_t room = (size + LINE - 1) / LINE * LINE;
 
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -121,12 +122,13 @@ int main(int argc, char **argv)
     }
     setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof buffer);
-    uint8_t *frames = calloc(flows, ROOM);
+    uint8_t *frames = aligned_alloc(LINE, flows * room);
     struct mmsghdr *batch = calloc(flows, sizeof *batch);
     struct iovec *parts = calloc(flows, sizeof *parts);
     for (int i = 0; i < flows; i++) {
-        make((void *)(frames + ROOM * i), argv, i, payload);
-        parts[i] = (struct iovec){frames + ROOM * i, size};
+        memset(frames + room * i, 0, room);
+        make((void *)(frames + room * i), argv, i, payload);
+        parts[i] = (struct iovec){frames + room * i, size};
         batch[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
     }
 
@@ -146,7 +148,7 @@ int main(int argc, char **argv)
         }
         int done = sendmmsg(fd, batch + at, most, 0);
         for (int i = 0; i < done; i++)
-            advance((void *)(frames + ROOM * (at + i)));
+            advance((void *)(frames + room * (at + i)));
         if (done > 0) {
             sent += done;
             at = (at + done) % flows;
