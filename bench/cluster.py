@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -27,6 +28,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench.namespaces import Namespace, missing
+from rtpproxy_tw.tools.ctl_client import Client, Refused, Unreachable, read_target
 
 PHONES = "10.9.0.1"
 REDIS = "10.9.0.2"
@@ -62,6 +64,8 @@ class Told:
     """Calls that at last were ended by a BYE at the other relay."""
     detection: float | None
     """Seconds until the other relay began to take over; None where it did not."""
+    offloaded: tuple[int, int] = 0, 0
+    """Streams in the kernel: at the first relay before, at the other one afterwards."""
     note: str = ""
 
     @property
@@ -209,6 +213,15 @@ class World:
         )
         return done.stdout + done.stderr
 
+    def offloaded(self, name: str) -> int:
+        """How many streams a relay has the kernel carry; 0 where it does not answer."""
+        try:
+            text = Client(read_target(f"{self.folder}/{name}.http")).fetch("/metrics").decode()
+        except (Refused, Unreachable):
+            return 0
+        found = re.search(r"^relay_streams_offloaded (\d+)", text, re.MULTILINE)
+        return int(found[1]) if found else 0
+
     def ask(self, host: str, command: str, timeout: float = 5.0) -> str:
         """A relay's reply. Raises OSError."""
         self._number += 1
@@ -239,10 +252,12 @@ class World:
 
 
 class Media:
-    """The phones: one thread sends for all calls in turn, one hears."""
+    """The phones: one thread sends for all calls in turn, one hears, and answers where the kernel
+    is to carry streams, which it does of calls that speak both ways."""
 
-    def __init__(self, world: World, targets: Sequence[tuple[str, int]]) -> None:
-        self._targets = targets
+    def __init__(self, world: World, ways: Sequence[tuple[Way, Way]]) -> None:
+        self._targets = targets = [way for way, _ in ways]
+        self._answers = [way for _, way in ways] if world.fast_path != "none" else []
         self._spacing = 1 / (world.rate * len(targets))
         with world._spaces["phones"]:
             self._sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -294,16 +309,22 @@ class Media:
             number = PACKET.unpack_from(packet)[5]
             if number < len(self.heard):
                 self.heard[number].append(time.monotonic())
+                if self._answers:
+                    with suppress(OSError):
+                        self._hearer.sendto(packet, self._answers[number])
 
 
-def place(world: World, count: int, node: str = "one") -> list[tuple[str, int]]:
-    """Set calls up; where the callers send."""
+Way = tuple[str, int]
+
+
+def place(world: World, count: int, node: str = "one") -> list[tuple[Way, Way]]:
+    """Set calls up; where the callers send, and where the callees."""
     found = []
     for number in range(count):
         host = MEDIA[node]
-        world.ask(host, f"U call{number} {PHONES} {CALLER} f{number}")
+        offer = world.ask(host, f"U call{number} {PHONES} {CALLER} f{number}").split()
         answer = world.ask(host, f"L call{number} {PHONES} {CALLEE} f{number} t{number}").split()
-        found.append((answer[1], int(answer[0])))
+        found.append(((answer[1], int(answer[0])), (offer[1], int(offer[0]))))
     return found
 
 
@@ -330,11 +351,13 @@ def measure(name: str, world: World) -> Told:
     thread = threading.Thread(target=command)
     try:
         time.sleep(4)
+        before = world.offloaded("one")
         thread.start()
         began = time.monotonic()
         note = scenario.trouble(world)
         time.sleep(scenario.after)
         ended = time.monotonic()
+        offloaded = before, world.offloaded("two")
     finally:
         stop.set()
         media.stop()
@@ -348,8 +371,19 @@ def measure(name: str, world: World) -> Told:
         note += f"; taken over in {1000 * took[1]:.0f} ms"
     outage, kept, lost = _heard(world, media, began, ended)
     detection = None if took is None else took[0]
+    if any(offloaded):
+        note += "; streams in the kernel: {} before, {} at the other relay".format(*offloaded)
     return Told(
-        world.calls, kept, lost, media.sent, outage, slowest[0], gone, detection, note.strip("; ")
+        calls=world.calls,
+        kept=kept,
+        lost=lost,
+        sent=media.sent,
+        outage=outage,
+        slowest=slowest[0],
+        ended=gone,
+        detection=detection,
+        offloaded=offloaded,
+        note=note.strip("; "),
     )
 
 
