@@ -12,7 +12,8 @@ from types import TracebackType
 
 ROOT = Path(__file__).parent.parent.parent
 MIRROR = "http://deb.debian.org/debian"
-RELEASE = "bookworm"
+RELEASE = os.environ.get("RTPPROXY_TEST_RELEASE", "bookworm")
+"""Of Debian; the guides can be followed in others than the one that the tests know best."""
 LONG = 900.0
 """Seconds for any of the steps; the slowest fetches a hundred packages."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -83,3 +84,44 @@ def test_the_template_is_the_service_with_other_places() -> None:
         return joined.splitlines()
 
     assert settings(template) == settings(service)
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is missing")
+def test_systemd_makes_the_account_and_its_directory(tmp_path: Path) -> None:
+    """In a root directory of their own; whoever installs without the package uses these files."""
+    (tmp_path / "etc").mkdir()
+    for tool, suffix in (("systemd-sysusers", "sysusers"), ("systemd-tmpfiles", "tmpfiles")):
+        more = ["--create"] if suffix == "tmpfiles" else []
+        command = [tool, f"--root={tmp_path}", *more, str(UNITS / f"rtpproxy-tw.{suffix}")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60.0, check=False)
+        assert done.returncode == 0, done.stderr
+    fields = (tmp_path / "etc/passwd").read_text().splitlines()[0].split(":")
+    assert (fields[0], fields[5]) == ("rtpproxy", "/var/lib/rtpproxy-tw")
+    made = tmp_path / "var/lib/rtpproxy-tw"
+    assert made.stat().st_mode & 0o777 == 0o750
+    assert made.stat().st_uid == int(fields[2])
+
+
+@pytest.mark.skipif(
+    not Path("/proc/sys/net/core/rmem_max").exists(), reason="the network of a container"
+)
+def test_the_kernel_knows_every_setting() -> None:
+    """One that it does not know would be told at every boot, and be without effect."""
+    lines = (UNITS / "rtpproxy-tw.sysctl").read_text().splitlines()
+    keys = [line.partition("=")[0].strip() for line in lines if line and line[0] != "#"]
+    assert len(keys) > 4
+    for key in keys:
+        assert Path("/proc/sys", *key.split(".")).exists(), key
+
+
+def test_what_is_promised_of_the_units_is_in_them() -> None:
+    """Start notices, watchdog, reload, descriptors, confinement; privileges for the fast path."""
+    text = (UNITS / "rtpproxy-tw.service").read_text()
+    given = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    assert given["Type"] == "notify"
+    assert int(given["WatchdogSec"]) > 0
+    assert int(given["LimitNOFILE"]) == int(given["FileDescriptorStoreMax"]) == 65536
+    assert given["CapabilityBoundingSet"] == given["AmbientCapabilities"] == "CAP_BPF CAP_NET_ADMIN"
+    assert "USR2" in given["ExecReload"]
+    socket = (UNITS / "rtpproxy-tw.socket").read_text()
+    assert "Service=rtpproxy-tw.service" in socket
