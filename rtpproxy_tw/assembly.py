@@ -177,7 +177,7 @@ def assemble(
     telling.insight.add_metrics(control.overload)
     telling.insight.add_metrics(advertiser)
     telling.insight.reload = control.sockets.reload
-    telling.insight.hand_over = lambda: relay.hand_over()
+    telling.insight.hand_over = lambda options: relay.hand_over(options)
     relay.listeners += http.required
     prompts = PromptPart(media.players)
     counts = RecordingTotals(storing.recorders.counts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from twisted.application.internet import TimerService
@@ -89,7 +89,7 @@ class Insight:
         self.cluster: Cluster | None = None
         """What other relays there are, and what can be taken over from them."""
         self.reload: Callable[[], list[str]] = list
-        self.hand_over: Callable[[], Deferred[int]] = nobody
+        self.hand_over: Callable[[Sequence[str] | None], Deferred[int]] = nobody
         """Reads again what can be read again, and names it. Raises ConfigError."""
         self._services: list[IService] = []
         self._observers: list[ISessionObserver] = [self._metrics, self.recent, self.feed]
@@ -205,7 +205,7 @@ class Insight:
             feed=self.feed,
             listening=lambda: relay.listening,
             reload=lambda: self.reload(),
-            hand_over=lambda: self.hand_over(),
+            hand_over=lambda options: self.hand_over(options),
             cluster=lambda: self.cluster,
         )
         self.feed.registry, self.feed.overview = registry, api.overview

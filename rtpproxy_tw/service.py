@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import MultiService, Service
@@ -46,8 +46,9 @@ class RelayService(MultiService):
         """Whether the control sockets are open."""
         self.succession: Succession | None = None
         """Hands the relay over and takes one over."""
-        self.hand_over: Callable[[], Deferred[int]] = nobody
-        """Has a new process go on with everything; set by whoever runs this one."""
+        self.hand_over: Callable[[Sequence[str] | None], Deferred[int]] = nobody
+        """Has a new process go on with everything, with these options in place of the present ones;
+        set by whoever runs this one."""
         self.ending = False
         """Whether the process is to end with the last session."""
         self.clock: IReactorTime | None = None
@@ -155,7 +156,7 @@ class RelayService(MultiService):
             self.drained.callback(None)
 
 
-def nobody() -> Deferred[int]:
+def nobody(options: Sequence[str] | None) -> Deferred[int]:
     """There is nobody to hand over to."""
     return fail(RelayError("only rtpproxy-tw itself can be restarted so, not under twistd"))
 

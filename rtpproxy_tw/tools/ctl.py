@@ -247,7 +247,8 @@ def _reload(client: Client, options: argparse.Namespace) -> None:
 
 
 def _upgrade(client: Client, options: argparse.Namespace) -> None:
-    answer = client.ask("/api/v1/upgrade", "POST")
+    body = {"options": options.options} if options.options else None
+    answer = client.ask("/api/v1/upgrade", "POST", body)
     _tell(options, answer, [f"process {answer['process']} goes on with everything"])
 
 
@@ -453,7 +454,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--client", default="client", metavar="NAME", help="name of the client's files (client)"
     )
     made.add_argument("--days", type=float, default=825, metavar="N", help="validity (825)")
-    add("upgrade", "have a new process of the same command line go on with all calls", _upgrade)
+    made = add("upgrade", "have a new process go on with all calls", _upgrade)
+    made.usage = "rtpproxy-ctl upgrade [-- OPTIONS OF rtpproxy-tw]"
+    made.add_argument("options", nargs="*", help="in place of those of the present process (same)")
     add("reload", "read certificates again; connections and calls stay", _reload)
     add("completion", "print completion for a shell, to be evaluated").add_argument(
         "shell", choices=("bash", "zsh")

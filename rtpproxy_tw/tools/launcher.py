@@ -45,7 +45,14 @@ from rtpproxy_tw.tools.logs import start_logging
 from rtpproxy_tw.tools.paths import PidFile
 from rtpproxy_tw.tools.privileges import confine, drop_privileges
 from rtpproxy_tw.tools.successor import Successor, successor_in
-from rtpproxy_tw.tools.upgrade import Upgrade, end_quietly, leave, start
+from rtpproxy_tw.tools.upgrade import (
+    Upgrade,
+    command_line,
+    end_quietly,
+    hand_signals_on,
+    leave,
+    start,
+)
 
 PROGRAM = "rtpproxy-tw"
 
@@ -112,6 +119,7 @@ class Process:
         self._relay = relay
         self._settings = settings
         self._starter = starter
+        self._opened = False
         self._pid_file = PidFile(settings.pid_file, named=settings.pid_file_named)
         self._stopping = False
         self._draining = False
@@ -165,14 +173,20 @@ class Process:
         # Why it did not come to that is in the log.
         self._reactor.callFromThread(lambda: self.upgrade().addErrback(lambda failure: None))
 
-    def upgrade(self) -> Deferred[int]:
-        """Hand over; the result is the new process's id, or fails with HandoverError."""
+    def upgrade(self, options: Sequence[str] | None = None) -> Deferred[int]:
+        """Hand over; the result is the new process's id, or fails with HandoverError.
+
+        ``options``: the new process's command line in place of ours.
+        """
         succession = getattr(self._relay, "succession", None)
         if succession is None or self._stopping or self._upgrading:
             return fail(HandoverError("the relay is stopping, or being upgraded already"))
+        if options is not None and (why := _wrong(options)) is not None:
+            return fail(HandoverError(why))
         self._upgrading = True
         self._supervisor.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        also = partial(start, others=self._supervisor.descriptors)
+        command = command_line(options)
+        also = partial(start, command=command, others=self._supervisor.descriptors)
         upgrade = Upgrade(self._reactor, succession, also)
         upgrade.done.addCallbacks(self._handed_over, self._not_handed_over)
         upgrade.begin()
@@ -180,6 +194,8 @@ class Process:
 
     def _handed_over(self, pid: int) -> int:
         self._stopping = True
+        # We are there a moment longer; who sends a signal now means the relay.
+        hand_signals_on(lambda: [pid])
         self._supervisor.tell(f"MAINPID={pid}", "READY=1")
         leave(self._reactor, end_quietly)
         return pid
@@ -197,6 +213,7 @@ class Process:
 
     def _open(self) -> None:
         self._pid_file.check()
+        self._opened = True
         self._relay.startService()
 
     def _settle(self, ready: object) -> None:
@@ -240,7 +257,9 @@ class Process:
 
     def _shut_down(self) -> Deferred[object]:
         self._stopping = True
-        stopped: Deferred[object] = maybeDeferred(self._relay.stopService)
+        # Services that never started have nothing to stop, and Twisted's do not bear being asked.
+        stop = self._relay.stopService if self._opened else lambda: None
+        stopped: Deferred[object] = maybeDeferred(stop)
         stopped.addErrback(lambda failure: self._log.failure("cannot stop in order", failure))
         return stopped.addBoth(self._ended)
 
@@ -248,6 +267,15 @@ class Process:
         self._pid_file.remove()
         self._starter.failed(self._outcome)
         self._log.info("ended")
+
+
+def _wrong(options: Sequence[str]) -> str | None:
+    """What keeps a relay from being started with these options, as far as they tell."""
+    try:
+        wanted = interpret(options, PROGRAM)
+    except (CommandLineError, ConfigError) as error:
+        return str(error)
+    return "these options start no relay" if isinstance(wanted, Message) else None
 
 
 def sentence_of(error: BaseException | None) -> str:

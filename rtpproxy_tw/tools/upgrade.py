@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, Protocol
 
@@ -56,9 +56,12 @@ Start = Callable[[int], Child]
 """Starts the new relay with a descriptor. Raises OSError."""
 
 
-def command_line() -> list[str]:
-    """How this process was started, interpreter and all."""
-    return [sys.executable, *sys.orig_argv[1:]]
+def command_line(options: Sequence[str] | None = None) -> list[str]:
+    """How this process was started, interpreter and all; ``options``: in place of its own."""
+    if options is None:
+        return [sys.executable, *sys.orig_argv[1:]]
+    program = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
+    return [sys.executable, *program, *options]
 
 
 def start(
@@ -216,18 +219,26 @@ def end_quietly() -> NoReturn:
     os._exit(stay_as_parent() if os.getpid() == 1 else 0)
 
 
-def stay_as_parent() -> int:
-    """Wait for all children, hand signals on to them; the status of the last one."""
-    # Nothing is to be kept open that the new relay closes one day.
-    os.closerange(3, 1 << 20)
+def hand_signals_on(to: Callable[[], Iterable[int]]) -> None:
+    """From now on those who send us signals mean the processes that ``to`` gives."""
 
     def forward(number: int, frame: object) -> None:
-        for pid in _children():
+        for pid in to():
             with suppress(OSError):
                 os.kill(pid, number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, forward)
+
+
+def stay_as_parent() -> int:
+    """Wait for all children, hand signals on to them; the status of the last one."""
+    # Nothing is to be kept open that the new relay closes one day.
+    os.closerange(3, 1 << 20)
+
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    hand_signals_on(_children)
     status = 0
     while True:
         try:

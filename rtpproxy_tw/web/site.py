@@ -302,8 +302,13 @@ def _plain(make: Callable[[], View]) -> Handler:
 
 
 def _upgrade(api: Api, request: Request) -> Answer:
-    _parameters(request)
-    return Answer(api.upgrade())
+    wanted = _posted(request)
+    options = wanted.get("options")
+    known = set(wanted) <= {"options"} and isinstance(options, list | None)
+    # As in a command line, no text has a zero in it.
+    if not known or not all(isinstance(each, str) and "\0" not in each for each in options or ()):
+        raise Refused(400, "bad-body", 'the body may be {"options": ["-F", "..."]}')
+    return Answer(api.upgrade(options))
 
 
 def _static(name: bytes, request: Request) -> Answer:

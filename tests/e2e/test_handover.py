@@ -328,6 +328,143 @@ def test_the_control_tool_returns_when_the_new_process_serves(tmp_path: Path) ->
             talk.assert_all_was_heard()
 
 
+def test_options_may_be_new_and_ports_of_a_former_range_live_until_their_calls_end(
+    tmp_path: Path,
+) -> None:
+    """The new process has another range; what was given out before is closed one by one."""
+    pid_file, api = tmp_path / "pid", tmp_path / "http"
+    common = ["-f", "-F", "-s", f"udp:{HOST}:22222", "-l", HOST, "-p", str(pid_file), *USERSPACE]
+    common += ["--http", f"unix:{api}", "-d", "DBUG"]
+    options = ["-p", str(pid_file), *USERSPACE, "--http", f"unix:{api}"]
+    with Relay(HOST, tmp_path, options=options) as relay, ExitStack() as stack:
+        stack.callback(_end, pid_file, relay.pid)
+        with talking(relay, 2) as talk:
+            done = _ctl(api, "upgrade", "--", "-m", "no number")
+            assert done.returncode == 1
+            assert "no number" in done.stderr
+            done = _ctl(api, "upgrade", "--", *common, "-m", "30000", "-M", "30100")
+            assert done.returncode == 0, done.stderr
+            assert present(tmp_path) != relay.pid
+            time.sleep(0.3)
+            port = int(relay.ask(f"U new {HOST} 4000 f").split()[0])
+            assert 30000 <= port <= 30100
+            former = talk.parties[0].to[1]
+            assert relay.ask("D c0 f t") == "0"
+            wait_until(lambda: _is_free(former), "the port of the call that has ended is closed")
+            assert not _is_free(talk.parties[2].to[1])
+            # As told by then; the next restart keeps to the new options.
+            restart(tmp_path)
+            port = int(relay.ask(f"U newer {HOST} 4000 f").split()[0])
+            assert 30000 <= port <= 30100
+            talk.end()
+            time.sleep(0.3)
+            for party in talk.parties[2:]:
+                assert party.heard() == list(range(talk.sent))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def test_the_first_process_of_a_container_stays_as_an_empty_parent(tmp_path: Path) -> None:
+    """Its end would be that of all; signals reach whoever serves, and its end is the end."""
+    control = tmp_path / "control"
+    command = [sys.executable, "-m", "rtpproxy_tw.tools.launcher", "-f", "-F", *USERSPACE]
+    command += ["-s", f"cunix:{control}", "-l", HOST, "-p", str(tmp_path / "pid")]
+    namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen([*namespace, *command], stderr=log) as container,
+    ):
+        try:
+            wait_until(lambda: _answers(control), "it serves", 20)
+            assert present(tmp_path) == 1
+            assert _asked(control, f"U a {HOST} 4000 f").split()[0].isdigit()
+            (first,) = _children(container.pid)
+            for _ in range(2):
+                before = present(tmp_path)
+                # To the first process, as a container's engine would.
+                os.kill(first, signal.SIGUSR2)
+                wait_until(lambda: present(tmp_path) != before, "another serves", 30)  # noqa: B023
+                wait_until(lambda: _answers(control), "it answers", 10)
+                assert "active sessions: 1" in _asked(control, "I")
+            assert container.poll() is None
+            os.kill(first, signal.SIGTERM)
+            assert container.wait(20) == 0
+        finally:
+            container.kill()
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def _asked(control: Path, command: str) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(5)
+        client.connect(str(control))
+        client.sendall(command.encode() + b"\n")
+        return client.recv(65536).decode()
+
+
+def _answers(control: Path) -> bool:
+    try:
+        return _asked(control, "V").strip() == "20040107"
+    except OSError:
+        return False
+
+
+def test_counters_go_on_and_listeners_are_told_only_what_is_new(tmp_path: Path) -> None:
+    """Over HTTP: metrics of a call that has ended, and an event's id of the process before."""
+    pid_file, api = tmp_path / "pid", tmp_path / "http"
+    options = ["-p", str(pid_file), *USERSPACE, "--http", f"unix:{api}"]
+    with Relay(HOST, tmp_path, options=options) as relay, ExitStack() as stack:
+        stack.callback(_end, pid_file, relay.pid)
+        with talking(relay, 3) as talk:
+            assert relay.ask("D c0 f t") == "0"
+            last, body = _events(api, None)
+            assert '"reset":true' in body
+            restart(tmp_path)
+            metrics = _got(api, "/metrics")
+            assert 'relay_sessions_closed_total{reason="delete"} 1' in metrics
+            assert 'relay_control_commands_total{cmd="update",result="ok"} 3' in metrics
+            assert relay.ask("D c1 f t") == "0"
+            following, body = _events(api, last)
+            assert following.split("-")[0] == last.split("-")[0]
+            assert '"reset":true' not in body
+            talk.end()
+
+
+def _events(api: Path, last: str | None) -> tuple[str, str]:
+    """The id of the first complete event, and all that came until then."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(10)
+        client.connect(str(api))
+        known = f"Last-Event-ID: {last}\r\n" if last else ""
+        client.sendall(f"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n{known}\r\n".encode())
+        body = ""
+        while "\nid: " not in body or not body.rstrip().endswith("}"):
+            body += client.recv(65536).decode()
+        return body.split("\nid: ")[1].split("\n")[0], body
+
+
+def _got(api: Path, path: str) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(10)
+        client.connect(str(api))
+        client.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        found = b""
+        while part := client.recv(65536):
+            found += part
+        return found.decode()
+
+
 def _ctl(api: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rtpproxy_tw.tools.ctl", "--api", f"unix:{api}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
