@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -54,7 +54,7 @@ class HttpSockets:
         self._settings = settings
         self._reactor = reactor
         self._make = make
-        self._tokens = _read_tokens(settings.http_token_file)
+        self._tokens = read_tokens(settings.http_token_file)
         self.required = [self._named(text) for text in settings.http]
         default = self._default(settings.http_default)
         self.listeners = [*self.required, *default]
@@ -93,10 +93,9 @@ class HttpSockets:
         settings = self._settings
         if words.kind == "unix":
             return self._unix(words.values[0], int(words.named.get("mode", f"{SOCKET_MODE:o}"), 8))
-        if words.kind == "ssl" and settings.http_client_ca is not None:
-            endpoint = _mutual_tls(self._reactor, words, settings.http_client_ca)
-            return self._tcp(text, endpoint, certified=True)
-        return self._tcp(text, serverFromString(self._reactor, text), certified=False)
+        endpoint = described(self._reactor, text, settings.http_client_ca)
+        certified = words.kind == "ssl" and settings.http_client_ca is not None
+        return self._tcp(text, endpoint, certified=certified)
 
     def _unix(self, path: str, mode: int) -> Listener:
         passed = self._heirlooms.take("unix", path)
@@ -200,7 +199,41 @@ def _reach(port: IListeningPort) -> Reach:
         return Reach.PUBLIC
 
 
-def _read_tokens(path: str | None) -> tuple[bytes, ...]:
+def described(reactor: Any, text: str, authority: str | None = None) -> IStreamServerEndpoint:
+    """The endpoint that ``text`` describes, any but a UNIX one; nothing is opened yet.
+
+    One of kind ``ssl`` lets in only holders of certificates of ``authority``, if that is a file.
+    Raises ConfigError, OSError, ValueError, TypeError or LookupError where there can be none.
+    """
+    words = taken_apart(text)
+    if words.kind in ("tcp", "ssl"):
+        port = int(words.named.get("port", "") or words.values[0])
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"port {port}: must be from 0 to 65535")
+    options = None
+    if words.kind == "ssl":
+        # Also where Twisted reads the files itself: it would ask the terminal for a passphrase,
+        # and has no sentence for a file that makes no sense.
+        options = _tls(words, authority)
+    made: IStreamServerEndpoint = (
+        serverFromString(reactor, text)
+        if options is None or authority is None
+        else SSL4ServerEndpoint(reactor, port, options, interface=words.named.get("interface", ""))
+    )
+    return made
+
+
+def _tls(words: Words, authority: str | None) -> Any:
+    try:
+        from rtpproxy_tw.control.tls import options_of
+    except ImportError as error:
+        raise ConfigError("TLS needs pyOpenSSL: pip install 'rtpproxy-tw[tls]'") from error
+    key = words.named.get("privateKey", "server.pem")
+    return options_of(words.named.get("certKey", key), key, authority)
+
+
+def read_tokens(path: str | None) -> tuple[bytes, ...]:
+    """The tokens in a file, at least one. Raises ConfigError."""
     if path is None:
         return ()
     try:
@@ -211,29 +244,3 @@ def _read_tokens(path: str | None) -> tuple[bytes, ...]:
     if not tokens:
         raise ConfigError(f"{spelled('http_token_file')} {path}: there is no token in it")
     return tokens
-
-
-def _mutual_tls(reactor: Any, words: Words, authority: str) -> IStreamServerEndpoint:
-    """An ``ssl:`` endpoint that lets in only holders of certificates of ``authority``.
-
-    Raises ConfigError without pyOpenSSL, OSError where a file cannot be read.
-    """
-    try:
-        from twisted.internet import ssl
-        from twisted.internet.endpoints import SSL4ServerEndpoint
-    except ImportError as error:
-        raise ConfigError("TLS needs pyOpenSSL: pip install 'rtpproxy-tw[tls]'") from error
-    key = words.named.get("privateKey", "server.pem")
-    with open(key, "rb") as file:
-        private = file.read()
-    with open(words.named.get("certKey", key), "rb") as file:
-        own = ssl.PrivateCertificate.fromCertificateAndKeyPair(
-            ssl.Certificate.loadPEM(file.read()), ssl.KeyPair.load(private, 1)
-        )
-    with open(authority, "rb") as file:
-        options = own.options(ssl.Certificate.loadPEM(file.read()))
-    port = int(words.named.get("port", "") or words.values[0])
-    made: IStreamServerEndpoint = SSL4ServerEndpoint(
-        reactor, port, options, interface=words.named.get("interface", "")
-    )
-    return made

@@ -20,6 +20,8 @@ def examine(configured: Configured, world: World, calls: int | None = None) -> l
         *network.control(settings, world),
         *exposure.control(settings, world),
         *exposure.http(settings),
+        *network.http(settings, world),
+        *world.contents,
         *network.media_ports(settings, world),
         *places.examine(settings, world),
         *machine.examine(settings, world, calls),

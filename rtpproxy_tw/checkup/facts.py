@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rtpproxy_tw import hostcheck
+from rtpproxy_tw.checkup.findings import Finding
 
 
 class Bound(NamedTuple):
@@ -109,3 +110,7 @@ class World:
     memory: int | None = None
     """Octets that can be had."""
     unit: Unit | None = None
+    contents: tuple[Finding, ...] = ()
+    """What came of reading certificates and tokens as the relay would."""
+    most_files: int | None = None
+    """What even root may not raise a limit of open files beyond."""

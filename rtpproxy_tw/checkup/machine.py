@@ -58,6 +58,13 @@ def _capacity(settings: Settings, world: World, calls: int | None) -> Finding:
     limit = _descriptors(settings, world)
     subject = "descriptors and ports"
     hard = world.machine.descriptors
+    most = world.most_files
+    if settings.nofile is not None and most is not None and settings.nofile > most:
+        return error(
+            subject,
+            f"-L {settings.nofile} is beyond fs.nr_open, {most}, which holds for root, too",
+            f"a lower -L, or sysctl fs.nr_open={settings.nofile}",
+        )
     if (
         settings.nofile is not None
         and world.account.uid

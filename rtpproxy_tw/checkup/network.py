@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from rtpproxy_tw.addresses import LocalAddress, is_loopback, is_private
 from rtpproxy_tw.advertising import policy_of
 from rtpproxy_tw.checkup.facts import Bound, World
 from rtpproxy_tw.checkup.findings import Finding, error, ok, warning
 from rtpproxy_tw.configuration.settings import INET_KINDS, ControlAddress, Settings
+from rtpproxy_tw.http_sockets import taken_apart
 
 WILDCARDS = ("0.0.0.0", "::")
 
@@ -78,7 +80,7 @@ def control(settings: Settings, world: World) -> Iterator[Finding]:
         if absent is not None:
             yield Finding(absent.level, subject, absent.found, absent.remedy)
             continue
-        yield _taken(subject, address, world)
+        yield _taken(subject, address, world, "-s")
         if settings.min_port <= address.port <= settings.max_port + 1:
             yield warning(
                 subject,
@@ -87,7 +89,36 @@ def control(settings: Settings, world: World) -> Iterator[Finding]:
             )
 
 
-def _taken(subject: str, address: ControlAddress, world: World) -> Finding:
+def endpoints(settings: Settings) -> Iterator[tuple[str, ControlAddress]]:
+    """HTTP endpoints, each with where it is; those that describe nothing are left out."""
+    for text in settings.http:
+        try:
+            words = taken_apart(text)
+            if words.kind == "unix":
+                yield text, ControlAddress("unix", words.values[0])
+                continue
+            if words.kind not in ("tcp", "ssl"):
+                continue
+            port = int(words.named.get("port", "") or words.values[0])
+            host = str(ip_address(words.named.get("interface", "") or WILDCARDS[0]))
+        except (ValueError, IndexError):
+            continue
+        yield text, ControlAddress("tcp6" if ":" in host else "tcp", host, port)
+
+
+def http(settings: Settings, world: World) -> Iterator[Finding]:
+    """Every HTTP endpoint that is an address: is it here and free?"""
+    for text, address in endpoints(settings):
+        if address.kind not in INET_KINDS:
+            continue
+        absent = None if address.host in WILDCARDS else _absence(address.host, world)
+        if absent is not None:
+            yield Finding(absent.level, f"HTTP at {text}", absent.found, absent.remedy)
+        else:
+            yield _taken(f"HTTP at {text}", address, world, "--http")
+
+
+def _taken(subject: str, address: ControlAddress, world: World, option: str) -> Finding:
     kind = "udp" if address.kind.startswith("udp") else "tcp"
     holders = [
         each
@@ -99,7 +130,9 @@ def _taken(subject: str, address: ControlAddress, world: World) -> Finding:
     if all(each.ours for each in holders):
         return ok(subject, "a relay that runs has it")
     return error(
-        subject, f"{holders[0].told} has it", "end that program, or choose another port with -s"
+        subject,
+        f"{holders[0].told} has it",
+        f"end that program, or choose another port with {option}",
     )
 
 

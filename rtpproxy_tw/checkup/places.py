@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from rtpproxy_tw.checkup.facts import Place, World
 from rtpproxy_tw.checkup.findings import Finding, error, ok, warning
-from rtpproxy_tw.configuration.settings import UNIX_KINDS, Settings
+from rtpproxy_tw.checkup.network import endpoints
+from rtpproxy_tw.configuration.settings import UNIX_KINDS, ControlAddress, Settings
 from rtpproxy_tw.configuration.switches import spelled
 
 LITTLE = 10
@@ -21,7 +22,6 @@ def directories(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, path in (
         ("record_dir", settings.record_dir),
         ("spool_dir", settings.spool_dir),
-        ("webhook_spool", settings.webhook_spool),
     ):
         if path is not None:
             yield name, path
@@ -37,7 +37,6 @@ def files(settings: Settings) -> Iterator[tuple[str, str]]:
         ("tls_ca", settings.tls_ca),
         ("http_token_file", settings.http_token_file),
         ("http_client_ca", settings.http_client_ca),
-        ("record_command", next(iter(settings.record_command), None)),
     ):
         if path is not None:
             yield name, path
@@ -47,12 +46,20 @@ def paths(settings: Settings) -> set[str]:
     """Everything that should be looked at."""
     found = {path for _, path in (*directories(settings), *files(settings))}
     found.update(settings.prompt_dirs)
-    for address in settings.control:
-        if address.kind in UNIX_KINDS:
-            found.update((address.host, os.path.dirname(address.host)))
-    if settings.pid_file is not None:
-        found.add(os.path.dirname(settings.pid_file))
+    found.update(settings.record_command[:1])
+    for path in (settings.webhook_spool, settings.record_calls, settings.pid_file):
+        if path is not None:
+            found.update((path, os.path.dirname(path)))
+    for address in _unix(settings).values():
+        found.update((address.host, os.path.dirname(address.host)))
     return found
+
+
+def _unix(settings: Settings) -> dict[str, ControlAddress]:
+    """All UNIX sockets, by what they are called in a finding."""
+    found = {f"control socket {each.text}": each for each in settings.control}
+    found.update((f"HTTP at {text}", each) for text, each in endpoints(settings))
+    return {subject: each for subject, each in found.items() if each.kind in UNIX_KINDS}
 
 
 def examine(settings: Settings, world: World) -> Iterator[Finding]:
@@ -62,6 +69,9 @@ def examine(settings: Settings, world: World) -> Iterator[Finding]:
     yield from _same_system(settings, world)
     for name, path in files(settings):
         yield _file(name, path, world)
+    yield from _calls(settings, world)
+    yield from _spool(settings, world)
+    yield from _command(settings, world)
     for path in settings.prompt_dirs:
         if world.places.get(path, NOTHING).kind != "directory":
             yield warning(f"{spelled('prompt_dir')} {path}", "no directory", "make it")
@@ -111,8 +121,7 @@ def _file(name: str, path: str, world: World) -> Finding:
     subject, place = f"{spelled(name)} {path}", world.places.get(path, NOTHING)
     if place.kind != "file":
         return error(subject, "is not a file", "give the path of one")
-    bits = 5 if name == "record_command" else 4
-    if not world.account.may(place, bits):
+    if not world.account.may(place, 4):
         return error(
             subject, f"{world.account.name} may not use it", f"chgrp {world.account.name} {path}"
         )
@@ -121,11 +130,44 @@ def _file(name: str, path: str, world: World) -> Finding:
     return ok(subject, "readable")
 
 
+def _calls(settings: Settings, world: World) -> Iterator[Finding]:
+    path = settings.record_calls
+    if path is not None and world.places.get(path, NOTHING).kind not in ("none", "file"):
+        yield error(
+            f"{spelled('record_calls')} {path}", "is not a regular file", "give the path of a file"
+        )
+
+
+def _spool(settings: Settings, world: World) -> Iterator[Finding]:
+    """The directory of web hooks, which the relay makes where it can."""
+    path = settings.webhook_spool
+    if path is None:
+        return
+    place, folder = (world.places.get(each, NOTHING) for each in (path, os.path.dirname(path)))
+    if place.there or folder.kind != "directory" or not world.account.may(folder, 3):
+        yield _directory("webhook_spool", path, settings, world)
+    else:
+        yield ok(f"{spelled('webhook_spool')} {path}", "is not there, and will be made")
+
+
+def _command(settings: Settings, world: World) -> Iterator[Finding]:
+    """The program that is told of recordings; the relay starts without it."""
+    for path in settings.record_command[:1]:
+        subject, place = f"{spelled('record_command')} {path}", world.places.get(path, NOTHING)
+        if place.kind != "file":
+            yield warning(subject, "is not a file: it will not be run", "give the path of one")
+        elif not place.mode & 0o111 or not world.account.may(place, 1):
+            yield warning(
+                subject,
+                f"{world.account.name} may not run it",
+                f"chmod a+x {path}",
+            )
+        else:
+            yield ok(subject, "can be run")
+
+
 def _sockets(settings: Settings, world: World) -> Iterator[Finding]:
-    for address in settings.control:
-        if address.kind not in UNIX_KINDS:
-            continue
-        subject = f"control socket {address.text}"
+    for subject, address in _unix(settings).items():
         place = world.places.get(address.host, NOTHING)
         folder = os.path.dirname(address.host)
         # It is bound before the user is changed.
@@ -134,7 +176,7 @@ def _sockets(settings: Settings, world: World) -> Iterator[Finding]:
             yield error(subject, f"{folder} is not a directory", f"install -d -m 755 {folder}")
         elif starter is not None and not starter.may(world.places[folder], 3):
             yield error(
-                subject, f"{starter.name} may not write to {folder}", "-s unix:PATH elsewhere"
+                subject, f"{starter.name} may not write to {folder}", "choose another folder"
             )
         elif place.kind in ("none", "socket") and not place.owner:
             yield ok(subject, "free")
@@ -159,5 +201,7 @@ def _pid_file(settings: Settings, world: World) -> Iterator[Finding]:
         yield error(subject, f"{folder} is not a directory", f"install -d -m 755 {folder}")
     elif settings.user is None and not world.account.may(place, 3):
         yield error(subject, f"{world.account.name} may not write there", "-p elsewhere")
+    elif world.places.get(path, NOTHING).kind not in ("none", "file"):
+        yield error(subject, "is not a regular file", "-p elsewhere, or -p /dev/null for none")
     else:
         yield ok(subject, "can be written")

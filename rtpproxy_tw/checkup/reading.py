@@ -7,12 +7,15 @@ import os
 import pwd
 import stat
 import subprocess
+import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
 from rtpproxy_tw import hostcheck
+from rtpproxy_tw.checkup.contents import read_contents
 from rtpproxy_tw.checkup.facts import Account, Bound, Kernel, Place, Unit, World
+from rtpproxy_tw.checkup.network import endpoints
 from rtpproxy_tw.checkup.places import paths
 from rtpproxy_tw.checkup.sockets import Entry, Owners, table, unix_table
 from rtpproxy_tw.checkup.units import last
@@ -37,11 +40,12 @@ def read_world(
     settings: Settings,
     root: Path = Path("/"),
     try_kernel: Callable[[], Kernel] | None = None,
+    now: float | None = None,
 ) -> World:
     """What matters of this host to a relay with these ``settings``.
 
     ``root`` is where the file systems of the kernel are; ``try_kernel`` proves the fast path, and
-    is called where that is wanted.
+    is called where that is wanted; ``now`` is the time in seconds since the epoch.
     """
     proc = root / "proc"
     unit = _unit(root)
@@ -65,6 +69,8 @@ def read_world(
         kernel=None if settings.fast_path == "none" or try_kernel is None else try_kernel(),
         memory=_memory(_text(proc / "meminfo")),
         unit=unit,
+        contents=read_contents(settings, time.time() if now is None else now),
+        most_files=_whole(_text(proc / "sys/fs/nr_open")),
     )
 
 
@@ -98,6 +104,7 @@ def _range(text: str) -> tuple[int, int] | None:
 def _interesting(settings: Settings, proc: Path) -> list[Entry]:
     """The sockets that may be in the way."""
     ports = {each.port for each in settings.control if each.kind in INET_KINDS}
+    ports.update(each.port for _, each in endpoints(settings) if each.kind in INET_KINDS)
     media = range(settings.min_port, settings.max_port + 2)
     found = []
     for kind in ("udp", "tcp"):
@@ -106,6 +113,10 @@ def _interesting(settings: Settings, proc: Path) -> list[Entry]:
                 if entry.port in ports or (kind == "udp" and entry.port in media):
                     found.append(entry)
     return found
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
 
 
 def _account(settings: Settings, unit: Unit | None) -> Account:

@@ -43,6 +43,8 @@ def interpret(
 
         report = check_given(given, host=host)
         return Message(report.json() if "json" in names else report.text(), report.status)
+    if "json" in names:
+        raise ConfigError("--json has a meaning only with --check")
     configured = configure(given, host or Host())
     if any(item.name == "print_config" for item in given):
         return Message(to_toml(configured.settings).rstrip("\n"))

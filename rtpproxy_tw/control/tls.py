@@ -201,10 +201,10 @@ def options_of(certificate: str, key: str, authority: str | None) -> Certificate
 
 def _load(files: TlsFiles) -> _Loaded:
     options = options_of(files.certificate, files.key, files.authority)
-    expiries = [*_expiries(files.certificate)]
+    found = [*expiries(files.certificate)]
     if files.authority is not None:
-        expiries += _expiries(files.authority)
-    return _Loaded(options.getContext(), tuple(expiries))
+        found += expiries(files.authority)
+    return _Loaded(options.getContext(), tuple(found))
 
 
 def certificates(path: str) -> list[Certificate]:
@@ -230,7 +230,8 @@ def private_key(path: str) -> crypto.PKey:
         raise ConfigError(f"{path}: there is no private key (PEM) in it") from error
 
 
-def _expiries(path: str) -> Iterator[Expiry]:
+def expiries(path: str) -> Iterator[Expiry]:
+    """Of all certificates in a file. Raises ConfigError."""
     for each in certificates(path):
         found = each.original.to_cryptography()
         names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)

@@ -10,6 +10,7 @@ Needs cryptography, which pyOpenSSL brings.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 CA_DAYS = 3650
 DAYS = 825
 """Days of validity; longer ones of servers are refused by some libraries."""
+
+_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})", re.ASCII)
+"""A host name; what it means is for whoever looks it up."""
 
 BACKDATED = timedelta(hours=1)
 """So much earlier does validity begin, for clocks that are late."""
@@ -90,8 +94,10 @@ def make(
     """Fill ``directory`` with the pairs ``ca``, ``server`` and ``client``.
 
     Returns the files that were written and those that were there already. Raises OSError, and
-    ValueError where the authority there is of no use.
+    ValueError where the authority there is of no use, or a name or ``days`` cannot be: then nothing
+    is written.
     """
+    _check(servers, client, days)
     now = datetime.now(timezone.utc)
     os.makedirs(directory, 0o700, exist_ok=True)
     done: dict[str, list[str]] = {"written": [], "kept": []}
@@ -99,6 +105,26 @@ def make(
     _issue(directory, "server", lambda: issue(by, servers, server=True, now=now, days=days), done)
     _issue(directory, client, lambda: issue(by, [client], server=False, now=now, days=days), done)
     return done
+
+
+def _check(servers: Sequence[str], client: str, days: float) -> None:
+    if not client or client in ("ca", "server") or client.startswith(".") or "/" in client:
+        raise ValueError(f"--client {client}: names two files, so neither a path, nor ca or server")
+    if not client.isprintable():
+        raise ValueError(f"--client {client}: must be printable")
+    for name in servers:
+        if not _NAME.fullmatch(name) and not _is_address(name):
+            raise ValueError(f"--server {name}: must be a host name or an address")
+    if not 0 < days <= CA_DAYS:
+        raise ValueError(f"--days {days:g}: must be more than 0 and at most {CA_DAYS}")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _the_authority(directory: str, now: datetime, done: dict[str, list[str]]) -> Pair:
@@ -185,14 +211,27 @@ def own_names() -> list[str]:
     return [socket.gethostname(), "localhost", "127.0.0.1", "::1"]
 
 
-def advice(directory: str, client: str, made: dict[str, list[str]]) -> Iterator[str]:
-    """What to tell of what was done, and what to do with it."""
+def advice(
+    directory: str,
+    client: str,
+    made: dict[str, list[str]],
+    servers: Sequence[str] | None = None,
+) -> Iterator[str]:
+    """What to tell of what was done, and what to do with it.
+
+    ``servers`` are the names that were asked for, None where none were.
+    """
+    host = servers[0] if servers else "HOST"
+    host = f"[{host}]" if ":" in host else host
     for how, paths in made.items():
         yield from (f"{how:8}{path}" for path in paths)
     at = os.path.abspath(directory)
+    if servers and os.path.join(directory, "server.pem") in made["kept"]:
+        yield f"{at}/server.pem stays as it was, with the names it has: remove it and"
+        yield f"{at}/server.key to have it made anew for {', '.join(servers)}"
     yield ""
     yield "the relay:  rtpproxy-tw -s tls:HOST \\"
     yield f"  --tls-cert {at}/server.pem --tls-key {at}/server.key --tls-ca {at}/ca.pem"
-    yield "beside the SIP proxy:  rtpproxy-tlsproxy --listen udp:127.0.0.1:22222 --to HOST \\"
+    yield f"beside the SIP proxy:  rtpproxy-tlsproxy --listen udp:127.0.0.1:22222 --to {host} \\"
     yield f"  --cert {at}/{client}.pem --key {at}/{client}.key --ca {at}/ca.pem"
     yield f"keep {at}/ca.key away from both: whoever has it can make clients"

@@ -296,6 +296,13 @@ def _doctor(options: argparse.Namespace) -> int:
     return report.status
 
 
+def _positive(text: str) -> int:
+    """A number of things of which there must be some."""
+    if not text.isdecimal() or int(text[:10]) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, 1 or more")
+    return int(text[:10])
+
+
 def _certs(options: argparse.Namespace) -> int:
     try:
         from rtpproxy_tw.tools import certs
@@ -308,10 +315,15 @@ def _certs(options: argparse.Namespace) -> int:
         made = certs.make(
             options.directory, options.server or certs.own_names(), options.client, options.days
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        print(f"rtpproxy-ctl: {error.filename}: {error.strerror}", file=sys.stderr)
+        return REFUSED
+    except ValueError as error:
         print(f"rtpproxy-ctl: {words.visible(error)}", file=sys.stderr)
         return REFUSED
-    _tell(options, dict(made), certs.advice(options.directory, options.client, made))
+    _tell(
+        options, dict(made), certs.advice(options.directory, options.client, made, options.server)
+    )
     return DONE
 
 
@@ -427,7 +439,7 @@ def make_parser() -> argparse.ArgumentParser:
     made = add("check", "tell whether a relay with these options would start here, and safely")
     made.usage = "rtpproxy-ctl check [--json] [--calls N] [options of rtpproxy-tw]"
     made.add_argument(
-        "--calls", type=int, metavar="N", help="how many calls there are to be at once"
+        "--calls", type=_positive, metavar="N", help="how many calls there are to be at once"
     )
     made = add("doctor", "prove with packets that a relay with these options would be reached")
     made.usage = (

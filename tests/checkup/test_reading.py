@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtpproxy_tw.checkup.contents import read_contents
+from rtpproxy_tw.checkup.findings import Level
 from rtpproxy_tw.checkup.reading import read_world
 from rtpproxy_tw.checkup.sockets import Entry, Owners, is_relay, table, unix_table
 from rtpproxy_tw.configuration.configure import configure
 from rtpproxy_tw.configuration.options import Message, interpret
 from rtpproxy_tw.configuration.settings import Settings
 from rtpproxy_tw.configuration.switches import read_arguments
-from rtpproxy_tw.tools import ctl
+from rtpproxy_tw.errors import ConfigError
+from rtpproxy_tw.tools import certs, ctl
 from rtpproxy_tw.tools.check import service_arguments
 from tests.configuration.configuring import FakeHost
 
@@ -185,3 +191,91 @@ def test_the_program_checks_itself_by_an_option(tmp_path: Path) -> None:
 )
 def test_the_relays_options_are_told_from_our_own(words: str, ours: str, relay: str) -> None:
     assert ctl.divided(words.split()) == (ours.split(), relay.split())
+
+
+FILES = {
+    "no certificate in it": "-s tls:127.0.0.1:{port} --tls-cert {nonsense} --tls-ca {ca.pem}",
+    "is not the key of": (
+        "-s tls:127.0.0.1:{port} --tls-cert {server.pem} --tls-key {client.key} --tls-ca {ca.pem}"
+    ),
+    "there is no token": "--http tcp:18080 --http-token-file {nothing}",
+    "there is no private key": "--http ssl:18080:interface=127.0.0.1:privateKey={nonsense}",
+    "No such file": "--http ssl:18080:interface=127.0.0.1:privateKey={missing}",
+    "must be from 0 to 65535": "--http tcp:99999:interface=127.0.0.1",
+    "Unknown endpoint type": "--http bogus:1:interface=127.0.0.1",
+    "is not a directory": "--http unix:{missing}/http.sock",
+    "not a regular file": "--record-calls {folder}",
+    "is not a regular": "-p {folder}",
+    "beyond fs.nr_open": "-L 2147483647",
+    "has it": "--http tcp:{port}:interface=127.0.0.1",
+}
+
+
+QUIET = "-f -F -l 127.0.0.1 -s unix:{control.sock} --http none --fast-path none -p /dev/null"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates, and files that are none."""
+    made = tmp_path_factory.mktemp("files")
+    certs.make(str(made), ["relay.example"], "client")
+    (made / "nonsense").write_text("nonsense")
+    (made / "nothing").write_text("")
+    (made / "nothing").chmod(0o600)
+    (made / "folder").mkdir()
+    return made
+
+
+def filled(line: str, folder: Path, port: int = 0) -> list[str]:
+    """Words of a command line, with the files' names in it."""
+    line = line.replace("{port}", str(port))
+    return re.sub(r"\{([\w.]+)\}", lambda found: str(folder / found[1]), line).split()
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("words", FILES)
+def test_what_the_relay_will_not_start_with_is_found_before(
+    words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files that are of no use, and places that cannot be had; the relay itself says so, too."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = [*filled(QUIET, folder), *filled(FILES[words], folder, port)]
+        assert ctl.main(["check", *line]) == 1
+        printed = capsys.readouterr().out.splitlines()
+        errors = [each for each in printed if each.startswith("error")]
+        assert any(words in each and " -> " in each for each in errors), printed
+        started = subprocess.run(
+            [sys.executable, "-m", "rtpproxy_tw.tools.launcher", *line],
+            capture_output=True,
+            text=True,
+            timeout=60.0,
+            check=False,
+        )
+    assert started.returncode == 1
+    assert "Traceback" not in started.stdout + started.stderr
+    assert any(each.startswith("rtpproxy-tw: ") for each in started.stderr.splitlines())
+
+
+@pytest.mark.network
+def test_certificates_that_end_soon_or_have_ended_are_warned_of(folder: Path) -> None:
+    line = "-s tls:127.0.0.1:1 --tls-cert {server.pem} --tls-key {server.key} --tls-ca {ca.pem}"
+    asked = settings(" ".join([GOOD, *filled(line, folder)]))
+    for days, words in ((0, "valid for 82"), (800, "more days"), (900, "no longer valid")):
+        found = read_contents(asked, time.time() + days * 86400)
+        assert all(each.level is not Level.ERROR for each in found)
+        assert words in found[0].found
+    assert found[0].level is Level.WARNING
+
+
+def test_json_without_a_check_starts_nothing() -> None:
+    with pytest.raises(ConfigError, match="only with --check"):
+        interpret(["--json"], "x", FakeHost())
+
+
+@pytest.mark.parametrize("number", ["0", "-5", "many"])
+def test_a_number_of_calls_is_above_0(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        ctl.main(["check", "--calls", number])
+    assert refused.value.code == 2
+    assert "1 or more" in capsys.readouterr().err

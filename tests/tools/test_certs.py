@@ -113,3 +113,31 @@ def test_an_encrypted_key_is_refused_without_asking_anybody(tmp_path: Path) -> N
     (tmp_path / "locked").write_bytes(locked)
     with pytest.raises(ConfigError, match="must not be encrypted"):
         options_of(str(tmp_path / "server.pem"), str(tmp_path / "locked"), None)
+
+
+@pytest.mark.parametrize(
+    "words, why",
+    [
+        ("--client ../x", "--client ../x"),
+        ("--client server", "names two files"),
+        ("--server a/b", "a host name or an address"),
+        ("--server=", "a host name or an address"),
+        ("--days 0", "more than 0"),
+        ("--days nan", "more than 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, why: str
+) -> None:
+    assert certs(str(tmp_path / "d"), *words.split()) == 1
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_server_that_keeps_its_names_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert certs(str(tmp_path), "--server", "one.example") == 0
+    assert "--to one.example" in capsys.readouterr().out
+    assert certs(str(tmp_path), "--server", "two.example") == 0
+    assert "made anew for two.example" in capsys.readouterr().out
