@@ -14,8 +14,12 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.logger import Logger
 from zope.interface import implementer
 
-SLICE = 0.002
+SLICE = 0.001
 """Seconds that one slice may take; a packet waits no longer for it."""
+
+REST = 4.0
+"""So many times as long as a slice has taken, packets have the relay for themselves. Else one that
+spends most of its time on them would fall behind for as long as the answer is made."""
 
 
 @implementer(IPushProducer)
@@ -40,6 +44,7 @@ class Slices:
         self._now = now
         self._next: IDelayedCall | None = None
         self._over = False
+        self._not_before = 0.0
 
     def start(self) -> None:
         """Begin; the first slice is produced at once."""
@@ -57,7 +62,8 @@ class Slices:
     def resumeProducing(self) -> None:
         """It reads again."""
         if self._next is None and not self._over:
-            self._next = self._clock.callLater(0, self._slice)
+            rest = max(0.0, self._not_before - self._clock.seconds())
+            self._next = self._clock.callLater(rest, self._slice)
 
     def stopProducing(self) -> None:
         """It is gone."""
@@ -68,9 +74,9 @@ class Slices:
             close()
 
     def _slice(self) -> None:
-        # Set first: writing may make the transport call pauseProducing.
-        self._next = self._clock.callLater(0, self._slice)
-        until = self._now() + SLICE
+        self._next = None
+        began = self._now()
+        until = began + SLICE
         made: list[bytes] = []
         try:
             for chunk in self._chunks:
@@ -86,6 +92,10 @@ class Slices:
             self.stopProducing()
             self._request.loseConnection()
             return
+        rest = REST * (self._now() - began)
+        self._not_before = self._clock.seconds() + rest
+        # Set first: writing may make the transport call pauseProducing.
+        self._next = self._clock.callLater(rest, self._slice)
         self._request.write(b"".join(made))
 
     def _end(self, rest: bytes) -> None:

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from rtpproxy_tw.web.api import Filter
-from rtpproxy_tw.web.slices import SLICE, Slices
+from rtpproxy_tw.web.slices import REST, SLICE, Slices
 from tests.conftest import LoggedFailures
 from tests.web.client import Served
 
@@ -70,21 +70,32 @@ def test_a_slice_ends_when_its_time_is_over() -> None:
     asked, clock, slices = sliced(10, SLICE / 2)
     slices.start()
     assert asked.written == [b"xx"]
-    for _ in range(10):
-        clock.advance(0)
+    clock.pump([REST * SLICE] * 10)
     assert b"".join(asked.written) == b"x" * 10
     assert asked.finished == 1
     assert not clock.getDelayedCalls()
+
+
+def test_packets_have_most_of_the_time_between_slices() -> None:
+    """However fast the client reads."""
+    asked, clock, slices = sliced(10, SLICE)
+    slices.start()
+    slices.pauseProducing()
+    slices.resumeProducing()
+    clock.advance(REST * SLICE / 2)
+    assert asked.written == [b"x"]
+    clock.advance(REST * SLICE)
+    assert asked.written == [b"x", b"x"]
 
 
 def test_a_client_that_does_not_read_is_waited_for() -> None:
     asked, clock, slices = sliced(10, SLICE)
     slices.start()
     slices.pauseProducing()
-    clock.pump([0] * 20)
+    clock.pump([REST * SLICE] * 20)
     assert asked.written == [b"x"]
     slices.resumeProducing()
-    clock.pump([0] * 20)
+    clock.pump([REST * SLICE] * 20)
     assert b"".join(asked.written) == b"x" * 10
 
 
@@ -92,7 +103,7 @@ def test_nothing_is_made_for_a_client_that_is_gone() -> None:
     asked, clock, slices = sliced(10, SLICE)
     slices.start()
     asked.gone.errback(Failure(ConnectionLost()))
-    clock.pump([0] * 20)
+    clock.pump([REST * SLICE] * 20)
     assert asked.written == [b"x"]
     assert not clock.getDelayedCalls()
 
@@ -123,6 +134,6 @@ def test_a_list_can_give_way_after_each_call_whatever_it_finds(
     # Each look at the clock is a slice later than the one before.
     chunks = served.api.calls(Filter(state=state))
     Slices(asked, chunks, clock, lambda: 2 * SLICE * next(passing)).start()
-    clock.pump([0] * 1000)
+    clock.pump([1.0] * 1000)
     assert len(asked.written) > 100
     assert json.loads(b"".join(asked.written))["count"] == found
