@@ -14,16 +14,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import rtpproxy_tw
+import twisted
 from tests.faults.scenario import PATIENCE, TRIES
 from tests.test_tap import Running
 
-OURS = tuple(
-    os.path.join("", *parts)
-    for parts in (
-        ("rtpproxy_tw", ""),
-        ("twisted", "internet", ""),
-        ("twisted", "python", "util.py"),
-    )
+_RELAY, _TWISTED = os.path.dirname(rtpproxy_tw.__file__), os.path.dirname(twisted.__file__)
+
+OURS = (
+    os.path.join(_RELAY, ""),
+    os.path.join(_TWISTED, "internet", ""),
+    os.path.join(_TWISTED, "python", "util.py"),
 )
 """Whose calls fail; the test's own do not."""
 
@@ -92,7 +93,7 @@ class Turning:
         cookie = f"in{next(self._cookies)}"
         for _ in range(TRIES):
             self._socket.sendto(f"{cookie} {command}".encode(), self._control)
-            again = time.monotonic() + PATIENCE
+            again = time.monotonic() + PATIENCE / 3
             while time.monotonic() < again:
                 self._running.turn(1)
                 if select.select([self._socket], [], [], 0)[0]:
