@@ -28,6 +28,9 @@ from rtpproxy_tw.tools import certs, ctl
 from rtpproxy_tw.tools.check import service_arguments
 from tests.configuration.configuring import FakeHost
 
+# Twisted hands pyOpenSSL what the newest one would rather have otherwise.
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+
 ROOT = Path(__file__).parents[2]
 
 UDP = """   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt uid t inode
@@ -194,12 +197,16 @@ def test_the_relays_options_are_told_from_our_own(words: str, ours: str, relay: 
 
 
 FILES = {
-    "no certificate in it": "-s tls:127.0.0.1:{port} --tls-cert {nonsense} --tls-ca {ca.pem}",
+    "there is no certificate (PEM)": (
+        "-s tls:127.0.0.1:{port} --tls-cert {nonsense} --tls-ca {ca.pem}"
+    ),
     "is not the key of": (
         "-s tls:127.0.0.1:{port} --tls-cert {server.pem} --tls-key {client.key} --tls-ca {ca.pem}"
     ),
     "there is no token": "--http tcp:18080 --http-token-file {nothing}",
-    "there is no private key": "--http ssl:18080:interface=127.0.0.1:privateKey={nonsense}",
+    "there is no private key": (
+        "--http ssl:18080:interface=127.0.0.1:certKey={server.pem}:privateKey={nonsense}"
+    ),
     "No such file": "--http ssl:18080:interface=127.0.0.1:privateKey={missing}",
     "must be from 0 to 65535": "--http tcp:99999:interface=127.0.0.1",
     "Unknown endpoint type": "--http bogus:1:interface=127.0.0.1",
