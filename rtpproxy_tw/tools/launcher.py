@@ -119,7 +119,6 @@ class Process:
         self._relay = relay
         self._settings = settings
         self._starter = starter
-        self._opened = False
         self._pid_file = PidFile(settings.pid_file, named=settings.pid_file_named)
         self._stopping = False
         self._draining = False
@@ -213,7 +212,6 @@ class Process:
 
     def _open(self) -> None:
         self._pid_file.check()
-        self._opened = True
         self._relay.startService()
 
     def _settle(self, ready: object) -> None:
@@ -257,9 +255,7 @@ class Process:
 
     def _shut_down(self) -> Deferred[object]:
         self._stopping = True
-        # Services that never started have nothing to stop, and Twisted's do not bear being asked.
-        stop = self._relay.stopService if self._opened else lambda: None
-        stopped: Deferred[object] = maybeDeferred(stop)
+        stopped: Deferred[object] = maybeDeferred(self._relay.stopService)
         stopped.addErrback(lambda failure: self._log.failure("cannot stop in order", failure))
         return stopped.addBoth(self._ended)
 
@@ -309,6 +305,9 @@ def launch(configured: Configured, build: Build | None = None) -> int:
     """
     settings, notes = configured
     warning = refuse_root(settings)
+    if settings.pid_file_named:
+        # Before anything is made that would have to be taken apart again.
+        PidFile(settings.pid_file, named=True).check()
     successor = successor_in(os.environ)
     if warning is not None and successor is None:
         complain(warning)
