@@ -53,6 +53,7 @@ def build(
     for name, path in (("record_dir", settings.record_dir), ("spool_dir", settings.spool_dir)):
         if path is not None and not os.path.isdir(path):
             raise ConfigError(f"{spelled(name)} {path}: is not a directory")
+    _check_spool(settings)
     totals = Totals()
     heirlooms = heirlooms or Heirlooms()
     left = Left(heirlooms.shape, heirlooms.take_all(KERNEL))
@@ -81,6 +82,22 @@ def build(
         Supervision(supervisor, relay.state, reactor).setServiceParent(relay)
     _announce(settings)
     return relay
+
+
+def _check_spool(settings: Settings) -> None:
+    """A file is moved out of the spool by a rename, which no other file system takes.
+
+    Else every recording would fail, and be found missing when somebody wants to hear it. Raises
+    ConfigError.
+    """
+    spool, final = settings.spool_dir, settings.record_dir
+    if spool is None or final is None:
+        return
+    if os.stat(spool).st_dev != os.stat(final).st_dev:
+        raise ConfigError(
+            f"{spelled('spool_dir')} {spool}: is on another file system than"
+            f" {spelled('record_dir')} {final}, to which no recording could be moved"
+        )
 
 
 def monotonic(reactor: Any) -> Any:

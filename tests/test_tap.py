@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -297,6 +298,22 @@ def test_a_recording_directory_that_is_none_is_refused_at_the_start(
     )
     with pytest.raises(ConfigError, match=f"{missing}: is not a directory"):
         build(settings, EPollReactor())
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system here")
+def test_a_spool_on_another_file_system_is_refused_at_the_start(tmp_path: Path) -> None:
+    """Each recording would fail at its end, when it is to be moved."""
+    with TemporaryDirectory(dir="/dev/shm") as spool:
+        if os.stat(spool).st_dev == tmp_path.stat().st_dev:
+            pytest.skip("no second file system here")
+        settings = Settings(
+            control=(ControlAddress("unix", str(tmp_path / "s")),),
+            addresses=HERE,
+            record_dir=str(tmp_path),
+            spool_dir=spool,
+        )
+        with pytest.raises(ConfigError, match=f"{spool}: is on another file system than"):
+            build(settings, EPollReactor())
 
 
 def test_there_is_room_in_the_kernel_for_every_socket_there_can_be() -> None:

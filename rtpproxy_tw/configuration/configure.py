@@ -339,6 +339,9 @@ def _notes(settings: Settings, chosen: _Chosen) -> Iterable[str]:
         yield f"{spelled('advertised')} {told}: without bridging only the first half is used"
     if settings.record_all and settings.record_dir is None:
         yield f"{spelled('record_all')} records nothing without {spelled('record_dir')}"
+    for name in ("record_export", "record_command", "record_webhook"):
+        if getattr(settings, name) and settings.record_dir is None:
+            yield f"{spelled(name)} has no effect without {spelled('record_dir')}"
     if settings.record_export_mixed and settings.record_export is None:
         yield f"{spelled('record_export_mixed')} has no effect without {spelled('record_export')}"
     if settings.rtpengine_metrics and not (settings.http or settings.http_default):

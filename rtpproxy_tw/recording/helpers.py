@@ -125,7 +125,7 @@ class Helpers:
                 "{command} ended with {status}: {told}",
                 command=" ".join(run.work.command),
                 status="a signal" if status is None else status,
-                told=run.errors.decode(errors="replace").strip(),
+                told=_told(run.errors.decode(errors="replace").strip()),
             )
         run.work.done(status, bytes(run.output))
         self._next()
@@ -145,6 +145,11 @@ class Helpers:
             self._deadline = None
         if self._stopped is not None and not self._stopped.called:
             self._stopped.callback(None)
+
+
+def _told(errors: str) -> str:
+    """What a program said, or why there is none, of which Twisted's child prints a traceback."""
+    return errors.rpartition("\n")[2] if ", in _execvpe" in errors else errors
 
 
 class _Run(ProcessProtocol):

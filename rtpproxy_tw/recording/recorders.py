@@ -249,7 +249,9 @@ class FileRecorders:
                 self.record(leg, None, single=True)
             except RecordingRefused as error:
                 self._log.error("a session is not recorded: {error}", error=error)
+                self._note(leg, "recording refused")
                 return
+            self._note(leg, "recording begins")
 
     def completed(self, session: Session) -> None:
         """Have what was not known before in the sidecars, should the process be killed."""

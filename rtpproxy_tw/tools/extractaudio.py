@@ -44,6 +44,7 @@ class Extraction:
         self._read: list[Path] = []
         self._refused = 0
         """Packets that are not authentic, and so are not heard."""
+        self._damaged = False
 
     def run(self) -> int:
         """Do what was asked for. Raises Failure, OSError or FormatError."""
@@ -77,9 +78,16 @@ class Extraction:
             self._leave_capture(parties)
             return PARTLY
         if asked.delete:
-            for path in self._read:
-                path.unlink()
+            self._delete()
         return DONE
+
+    def _delete(self) -> None:
+        """Remove what was read, unless not all of it could be."""
+        if self._damaged:
+            self._say("the recording is kept, as it is damaged")
+            return
+        for path in self._read:
+            path.unlink()
 
     def _scan(self) -> int:
         for name in self._asked.inputs:
@@ -169,6 +177,7 @@ class Extraction:
 
     def _complain(self, source: Source) -> None:
         if source.damage:
+            self._damaged = True
             self._say(f"{source.name}: damaged: {source.damage}")
 
     def _say(self, text: str) -> None:

@@ -270,6 +270,8 @@ def test_as_many_notification_sockets_are_taken_as_by_the_original() -> None:
     [
         ("-A one/two", "only the first half"),
         ("-a", "records nothing"),
+        ("--record-export wav", "--record-export has no effect"),
+        ("--record-command /bin/true", "--record-command has no effect"),
         ("-w 432", "without a group"),
     ],
 )

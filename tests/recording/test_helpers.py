@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from rtpproxy_tw.recording import helpers as module
@@ -19,6 +20,17 @@ from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.sinks import Place
 from rtpproxy_tw.session import Ending
 from tests.recording.memory import MemorySinks, a_session
+
+UPON_EXEC = b"""Upon execvpe /nowhere/program ['/nowhere/program'] in environment id 1
+:Traceback (most recent call last):
+  File "/venv/lib/twisted/internet/process.py", line 1, in _fork
+    self._execChild(path, uid, gid, executable, args, environment)
+  File "/usr/lib/python3/os.py", line 1, in execvpe
+    _execvpe(file, args, env)
+  File "/usr/lib/python3/os.py", line 1, in _execvpe
+    exec_func(file, *argrest)
+FileNotFoundError: [Errno 2] No such file or directory
+"""
 
 
 class FakeProcess:
@@ -231,3 +243,20 @@ def test_a_recording_begun_again_under_its_name_is_exported_once() -> None:
         Finished(session, "/r", tuple(files))
     )
     assert len(kit.spawner.processes) == 1
+
+
+def test_a_program_that_is_not_there_is_told_of_in_a_line() -> None:
+    """Twisted finds that out in the child, which prints a traceback."""
+    kit, events = Kit(), list[LogEvent]()
+    globalLogPublisher.addObserver(events.append)
+    try:
+        kit.run("/nowhere/program")
+        (process,) = kit.spawner.processes
+        process.protocol.errReceived(UPON_EXEC)
+        process.end(Failure(ProcessTerminated(1)))
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    (told,) = [formatEvent(event) for event in events]
+    assert told == (
+        "/nowhere/program ended with 1: FileNotFoundError: [Errno 2] No such file or directory"
+    )

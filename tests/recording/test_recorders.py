@@ -16,7 +16,7 @@ from rtpproxy_tw.recording import adhoc, pcap
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.sinks import Place, Sinks
 from rtpproxy_tw.recording.spool import Writer
-from rtpproxy_tw.session import Ending, Session
+from rtpproxy_tw.session import Ending, Leg, Session
 from tests.recording.memory import MemorySinks, a_session, hear
 
 CALLER = ("192.0.2.1", 5004)
@@ -38,6 +38,7 @@ def a_recorder(
     rtcp: bool = True,
     everything: bool = False,
     local_host: Callable[[str], str] = routed,
+    note: Callable[[Leg, str], None] = lambda leg, text: None,
 ) -> FileRecorders:
     """One with the settings of a plain installation."""
     return FileRecorders(
@@ -49,6 +50,7 @@ def a_recorder(
         writer=sinks,
         wall=lambda: NOW,
         local_host=local_host,
+        note=note,
     )
 
 
@@ -312,6 +314,27 @@ def test_everything_is_recorded_from_the_beginning_if_asked_for() -> None:
     recorders.completed(session)
     assert len(sinks.files) == 4
     assert taps(session) == 4
+
+
+@pytest.mark.parametrize(
+    "directory, told",
+    [
+        ("/recordings", ["caller: recording begins", "callee: recording begins"]),
+        (None, ["caller: recording refused"]),
+    ],
+)
+def test_the_diary_tells_what_became_of_recording_everything(
+    directory: str | None, told: list[str]
+) -> None:
+    diary: list[str] = []
+    recorders = a_recorder(
+        MemorySinks(),
+        everything=True,
+        directory=directory,
+        note=lambda leg, text: diary.append(f"{leg.side.value}: {text}"),
+    )
+    recorders.created(a_session())
+    assert diary == told
 
 
 def test_everything_goes_into_one_pcap_file() -> None:

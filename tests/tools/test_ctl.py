@@ -253,11 +253,13 @@ class Terminal:
     def __init__(self, path: Path, *, rich: bool) -> None:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
-        program = "" if rich else "sys.modules['rich.live'] = None;"
+        program = "import signal, sys;" + ("" if rich else "sys.modules['rich.live'] = None;")
+        # Where the tests run in the background, it would be ignored from birth.
+        program += " signal.signal(signal.SIGINT, signal.default_int_handler);"
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-c"),
-                f"import sys; {program} from rtpproxy_tw.tools.ctl import main; sys.exit(main())",
+                f"{program} from rtpproxy_tw.tools.ctl import main; sys.exit(main())",
                 *("--api", str(path), "top"),
             ],
             stdin=theirs,

@@ -72,6 +72,19 @@ def test_links_are_made_and_inputs_deleted_on_demand(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.wav", "out.wav"]
 
 
+@pytest.mark.parametrize("octets", [0, 4000])
+def test_what_is_damaged_is_not_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], octets: int
+) -> None:
+    """Whatever it is, there may be no other copy of it."""
+    party = Path(f"{record(tmp_path)}.o.rtp")
+    party.write_bytes(party.read_bytes()[:octets] + b"What is this? " * 20)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert main(["-d", str(tmp_path / "call"), str(tmp_path / "out.wav")]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert "the recording is kept, as it is damaged" in capsys.readouterr().err
+
+
 def test_files_of_both_parties_can_be_named(tmp_path: Path) -> None:
     name = record(tmp_path)
     out = str(tmp_path / "out.wav")
