@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from rtpproxy_tw.recording import helpers as module
@@ -247,15 +247,12 @@ def test_a_recording_begun_again_under_its_name_is_exported_once() -> None:
 
 def test_a_program_that_is_not_there_is_told_of_in_a_line() -> None:
     """Twisted finds that out in the child, which prints a traceback."""
-    kit, events = Kit(), list[LogEvent]()
-    globalLogPublisher.addObserver(events.append)
-    try:
+    kit = Kit()
+    with capturedLogs() as events:
         kit.run("/nowhere/program")
         (process,) = kit.spawner.processes
         process.protocol.errReceived(UPON_EXEC)
         process.end(Failure(ProcessTerminated(1)))
-    finally:
-        globalLogPublisher.removeObserver(events.append)
     (told,) = [formatEvent(event) for event in events]
     assert told == (
         "/nowhere/program ended with 1: FileNotFoundError: [Errno 2] No such file or directory"
