@@ -164,7 +164,9 @@ class Proxy:
         call.changing = False
         if call.script.moved:
             self.moved += 1
-            call.speaking, call.spoke = call.script.media, time.monotonic()
+            # Where its set-up met with trouble there are no two parties to hear each other.
+            speaks = call.script.media and len(call.ports) == 2
+            call.speaking, call.spoke = speaks, time.monotonic()
             line = call.line("Uc0,8", self._parties.addresses[2])
             self._send(call, line, lambda reply: self._moved(call, reply))
         else:
