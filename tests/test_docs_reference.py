@@ -22,7 +22,7 @@ from rtpproxy_tw.web.openapi import document
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES: dict[str, Callable[[], Iterable[str]]] = runpy.run_path(
-    str(DOCS / "_ext" / "generated.py"), run_name="generated"
+    str(DOCS / "_ext" / "reference.py"), run_name="reference"
 )["PAGES"]
 
 

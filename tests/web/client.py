@@ -172,6 +172,11 @@ class Served:
         return connection.answer()
 
 
+PAUSE, PAUSES = 0.01, 100
+"""Seconds at a time, and how often, that the rest of an answer is waited for. A slice and the pause
+after it last as long as the machine takes."""
+
+
 class Connection:
     """One connection; its client reads as fast as it can unless told otherwise."""
 
@@ -203,8 +208,13 @@ class Connection:
         return self._clock.seconds()
 
     def answer(self) -> Answer:
-        """What has come back when all is done."""
+        """What has come back when all is done, the pauses of a long answer included."""
         self.run()
+        for _ in range(PAUSES):
+            if is_whole(self.transport.value()):
+                break
+            self._clock.advance(PAUSE)
+            self.run()
         return parsed(self.transport.value())
 
 
@@ -221,6 +231,12 @@ def request(
         fields["Content-Length"] = str(len(body))
     lines = [f"{method} {path} HTTP/1.1", *(f"{key}: {value}" for key, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+
+def is_whole(octets: bytes) -> bool:
+    """Whether an answer in chunks has its last one; any other is taken to be."""
+    head = octets.partition(b"\r\n\r\n")[0].lower()
+    return b"transfer-encoding: chunked" not in head or octets.endswith(b"\r\n0\r\n\r\n")
 
 
 def parsed(octets: bytes) -> Answer:
