@@ -34,6 +34,9 @@ LOOKS = 400
 CALM = TTL + 30.0
 """Seconds within which nothing is left of the calls; a session's timer may be that late once."""
 
+CROWDED = 3.0
+"""So many times as many calls at once while it warms up."""
+
 
 class Soaked(Ours):
     """This relay with what calls may ask for: recordings, prompts, HTTP to be asked by."""
@@ -118,8 +121,9 @@ def soak(asked: argparse.Namespace) -> Run:
         faults = Faults(relay.pid, relay.folder / "control", relay.folder / "recordings", chance)
         stack.callback(faults.end)
         watch = Watch(relay.pid, relay.folder / "http", relay.folder / "log", time.monotonic)
-        # What is done for the first time: some calls whose figures nobody wants.
-        warm = _proxy(pipeline, parties, chance, faults, asked)
+        # What is done for the first time: some calls whose figures nobody wants, more of them at
+        # once than later, as a moment of many calls leaves the heap as large as it was then.
+        warm = _proxy(pipeline, parties, chance, faults, asked, hold=CROWDED * asked.hold)
         _drive(warm, asked.warm, lambda elapsed: None)
         before = watch.wait_until_calm(CALM)
         proxy = _proxy(pipeline, parties, chance, faults, asked, first=warm.started)
@@ -161,13 +165,14 @@ def _proxy(
     faults: Faults,
     asked: argparse.Namespace,
     first: int = 0,
+    hold: float | None = None,
 ) -> Proxy:
     return Proxy(
         pipeline,
         parties,
         chance,
         rate=asked.rate,
-        hold=asked.hold,
+        hold=asked.hold if hold is None else hold,
         lives=(SETUP_TTL, TTL),
         shaken=faults.shaken,
         first=first,
