@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 
 from bench.machine import describe, mover, settled, share_out, usable_cpus
@@ -20,7 +21,7 @@ from bench.soaking.caller import TURN, Proxy
 from bench.soaking.faults import Faults
 from bench.soaking.party import Parties
 from bench.soaking.pipeline import Pipeline
-from bench.soaking.plan import Chance
+from bench.soaking.plan import Chance, Fault
 from bench.soaking.watch import Sample, Watch
 
 CALLER, CALLEE = "127.0.0.11", "127.0.0.13"
@@ -36,6 +37,9 @@ CALM = TTL + 30.0
 
 CROWDED = 3.0
 """So many times as many calls at once while it warms up."""
+
+TRIED = 0.6
+"""Seconds from one fault to the next while it warms up: each kind in turn, again and again."""
 
 
 class Soaked(Ours):
@@ -122,9 +126,12 @@ def soak(asked: argparse.Namespace) -> Run:
         stack.callback(faults.end)
         watch = Watch(relay.pid, relay.folder / "http", relay.folder / "log", time.monotonic)
         # What is done for the first time: some calls whose figures nobody wants, more of them at
-        # once than later, as a moment of many calls leaves the heap as large as it was then.
+        # once than later, and every fault, as a moment of many calls or of many commands that
+        # had to wait leaves the heap as large as it was then.
         warm = _proxy(pipeline, parties, chance, faults, asked, hold=CROWDED * asked.hold)
-        _drive(warm, asked.warm, lambda elapsed: None)
+        _drive(warm, asked.warm, _each_in_turn(faults, warm))
+        faults.end()
+        faults.made.clear()
         before = watch.wait_until_calm(CALM)
         proxy = _proxy(pipeline, parties, chance, faults, asked, first=warm.started)
         watch.began = proxy.began
@@ -177,6 +184,19 @@ def _proxy(
         shaken=faults.shaken,
         first=first,
     )
+
+
+def _each_in_turn(faults: Faults, proxy: Proxy) -> Callable[[float], None]:
+    kinds = cycle(Fault)
+    state = {"next": TRIED}
+
+    def also(elapsed: float) -> None:
+        faults.tick()
+        if elapsed >= state["next"]:
+            state["next"] = elapsed + TRIED
+            faults.make(next(kinds), proxy.recent)
+
+    return also
 
 
 def _measured(
@@ -267,7 +287,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--faults", type=float, default=2.0, metavar="N", help="random faults a second (2)"
     )
-    parser.add_argument("--warm", type=float, default=5.0, metavar="S", help="before it counts (5)")
+    parser.add_argument(
+        "--warm", type=float, default=20.0, metavar="S", help="before it counts (20)"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of what is random (1)")
     parser.add_argument("--nice", type=int, default=0, metavar="N", help="priority of it all (0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
