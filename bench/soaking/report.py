@@ -165,8 +165,9 @@ up, or move, when they have heard what is on its way to them, or after two secon
 Every reply is compared with what it must be; while a fault is at work that commands may notice, an
 error is counted and is none, and so is the end of a session that was deleted only after its time to
 live. Every packet of a call must arrive. The figures of the process are the
-kernel's and those of :doc:`metrics`; *before* is after some seconds of warming up, *after* when the
-last forgotten call has been ended by its time to live. The command fails where memory has grown by
+kernel's and those of :doc:`metrics`; *before* is after some seconds of warming up, with more calls
+at once than later and with every kind of fault; *after* when the last forgotten call has been ended
+by its time to live. The command fails where memory has grown by
 more than 5 % from the second tenth of the run to the last, where a descriptor, a timer, a port or a
 recording is left over, where there is a traceback, or where a packet was lost.
 
