@@ -149,7 +149,8 @@ class Offloader:
         """Both directions of RTP, of sessions of which both are carried."""
         self._disturbed: set[Session] = set()
         """Those of which something came to this process, since they were followed."""
-        self._catching_up = False
+        self._catching_up: Stream | None = None
+        """Whose queue is being emptied."""
         path.on_withdrawn(self._withdrawn)
         path.on_tap(self._copied)
 
@@ -192,6 +193,8 @@ class Offloader:
 
     def recall(self, stream: Stream, now: float) -> None:
         """See IFastPath."""
+        if stream is self._catching_up:
+            return  # it was held when the first of its queue came, and is until that is empty
         self._path.drain()
         carried = self._by_stream.get(stream)
         if carried is None or not self._path.is_held(carried.flow):
@@ -211,6 +214,8 @@ class Offloader:
 
     def disturb(self, session: Session) -> None:
         """See IFastPath."""
+        if self._catching_up is not None and session is self._catching_up.leg.session:
+            return
         self._disturbed.add(session)
         self.refresh(session)
 
@@ -307,16 +312,17 @@ class Offloader:
         """Send on what has come to the socket; if that was all, the path may go on.
 
         One socket at a time and to its end: a relay that is behind with all of them would else
-        never be done with one, and never be rid of the load.
+        never be done with one, and never be rid of the load. Meanwhile the path carries nothing of
+        the stream, so that its counters need not be looked at for each packet.
         """
         stream = carried.stream
-        if self._catching_up or stream.sender is None:
+        if self._catching_up is not None or stream.sender is None:
             return
-        self._catching_up = True
+        self._catching_up = stream
         try:
             stream.sender.drain()
         finally:
-            self._catching_up = False
+            self._catching_up = None
         if self._by_stream.get(stream) is carried:
             state = _state(stream.analyzer) if stream.component is Component.RTP else None
             self._path.passed(carried.flow, stream.latest, state)

@@ -8,7 +8,7 @@ from twisted.logger import Logger
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.media.mediaset import BUFFER, MediaSet
-from rtpproxy_tw.media.udpport import BUDGET, mark
+from rtpproxy_tw.media.udpport import BACKLOG, mark
 
 
 class MediaSocket:
@@ -41,8 +41,8 @@ class MediaSocket:
         return True
 
     def drain(self) -> None:
-        """Have what waits handled now, as far as one turn goes."""
-        for _ in range(BUDGET):
+        """Have what waits handled now, until nothing does or BACKLOG datagrams were read."""
+        for _ in range(BACKLOG):
             if not self._take():
                 return
 

@@ -26,6 +26,10 @@ LONGEST = 65_535
 BUDGET = 16
 """Datagrams read from one port before others get their turn."""
 
+BACKLOG = 1_000
+"""Datagrams read from one port where others must wait for its queue to be empty: more than the
+kernel keeps there by default."""
+
 RECEIVE_BUFFER = 256 * 1024
 """Octets of kernel receive buffer, as the original asks for."""
 
@@ -107,9 +111,12 @@ class MediaPort(udp.Port):
 
     def doRead(self) -> None:
         """Read and hand on at most BUDGET datagrams; the reactor comes back for the rest."""
+        self._read(BUDGET)
+
+    def _read(self, most: int) -> None:
         receive = self.socket.recvfrom
         deliver = cast(Callable[[bytes, Address], None], self.protocol.datagramReceived)
-        for _ in range(BUDGET):
+        for _ in range(most):
             try:
                 datagram, source = receive(LONGEST)
             except OSError:
@@ -134,8 +141,8 @@ class MediaPort(udp.Port):
         """See Sender: they always are."""
 
     def drain(self) -> None:
-        """Have what waits handled now, as far as one turn goes."""
-        self.doRead()
+        """Have what waits handled now, until nothing does or BACKLOG datagrams were read."""
+        self._read(BACKLOG)
 
     def mark(self, tos: int) -> None:
         """Change the TOS of what is sent from now on."""

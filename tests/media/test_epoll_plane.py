@@ -22,7 +22,7 @@ from rtpproxy_tw.media.kernel.path import Flow, FlowId, KernelPath, RtpState
 from rtpproxy_tw.media.mediaset import BATCH
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.streamsocket import LOOK_EVERY, SILENCE, StreamSocket
-from rtpproxy_tw.media.udpport import bind_media
+from rtpproxy_tw.media.udpport import BUDGET, bind_media
 from rtpproxy_tw.session import Leg, SessionKey, new_session
 from rtpproxy_tw.statistics import Totals
 from tests.contracts import FOUR, SIX, MediaPlaneContract, rtp, session
@@ -514,6 +514,17 @@ def test_a_tap_gets_every_packet_from_its_release_on(bench: EpollBench) -> None:
     assert not bench.port(call.session.caller).quick
     # The other direction is nobody else's business.
     assert bench.port(call.session.callee).quick
+
+
+def test_a_queue_is_read_to_its_end_where_others_wait_for_that(bench: EpollBench) -> None:
+    """The kernel may carry the stream on only then; it is longer than a turn."""
+    call = Call(bench)
+    there = [rtp(sequence) for sequence in range(1, 5 * BUDGET)]
+    for datagram in there:
+        call.caller.socket.sendto(datagram, ("127.0.0.1", call.session.caller.port))
+    assert call.session.caller.rtp.sender is not None
+    call.session.caller.rtp.sender.drain()
+    assert [call.callee.socket.recv(100) for _ in there] == there
 
 
 def test_one_flooded_port_leaves_the_others_their_turn(bench: EpollBench) -> None:

@@ -235,6 +235,34 @@ def test_nothing_is_carried_past_a_packet_that_waits_in_the_socket(bench: Carrie
     assert reply.text == "10 10 10 0 0"
 
 
+def test_a_relay_that_is_far_behind_gets_rid_of_its_load(
+    bench: Carried, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each queue is emptied at once when its turn has come, and the path looked at once for it."""
+    bench.talk(2)
+    bench.do(Update("c", "f", "t", F))  # takes it back
+    bench.talk()
+    waiting = [rtp(sequence, 1) for sequence in range(6, 206)]
+    for datagram in waiting:
+        assert bench.path.deliver(datagram, CALLER, TO_CALLER_LEG) is Fate.UP
+    drained: list[int] = []
+    monkeypatch.setattr(bench.path, "drain", lambda: drained.append(1))
+    sender = bench.session.caller.rtp.sender
+
+    def drain() -> None:
+        while waiting:
+            bench.host.deliver(waiting.pop(0), CALLER, TO_CALLER_LEG)
+
+    monkeypatch.setattr(sender, "drain", drain)
+    bench.host.deliver(waiting.pop(0), CALLER, TO_CALLER_LEG)
+    assert bench.path.deliver(rtp(206, 1), CALLER, TO_CALLER_LEG) is Fate.RELAYED
+    assert len(drained) == 1
+    names = ("npkts_ina", "rtpa_nsent", "rtpa_nrcvd", "rtpa_ndups", "rtpa_nlost")
+    reply = bench.do(Query("c", "f", "t", names))
+    assert isinstance(reply, Text)
+    assert reply.text == "206 206 206 0 0"
+
+
 def test_what_was_on_its_way_to_the_socket_at_the_start_goes_first(bench: Carried) -> None:
     """The path never saw it, and carries nothing before it has been sent on."""
     bench.talk(2)

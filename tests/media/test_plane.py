@@ -241,6 +241,18 @@ class TestRealPlane(MediaPlaneContract):
         discarded = bench.relay._totals.npkts_discard
         assert 0 < discarded <= BUDGET
 
+    def test_a_queue_is_read_to_its_end_where_others_wait_for_that(self, bench: RealBench) -> None:
+        """The kernel may carry the stream on only then; it is longer than a turn."""
+        made, caller, callee = self.call(bench)
+        assert isinstance(caller, RealPeer)
+        assert isinstance(callee, RealPeer)
+        there = [rtp(sequence) for sequence in range(1, 5 * BUDGET)]
+        for datagram in there:
+            caller.socket.sendto(datagram, ("127.0.0.1", made.caller.port))
+        assert made.caller.rtp.sender is not None
+        made.caller.rtp.sender.drain()
+        assert [callee.socket.recv(100) for _ in there] == there
+
     def test_an_unreachable_party_closes_nothing(self, bench: RealBench) -> None:
         """ICMP port unreachable answers every packet to a crashed phone."""
         made, caller, callee = self.call(bench)
