@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import busy, media, memory, report, setup
 from bench.calls import CallError
-from bench.cluster import main as cluster
+from bench.cluster.command import main as cluster
 from bench.load import LoadError
 from bench.machine import Cpus, describe, mover, settled, share_out, usable_cpus
 from bench.plan import FULL, QUICK, Plan, Progress

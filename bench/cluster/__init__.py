@@ -1,0 +1,1 @@
+"""What becomes of real calls when relays, addresses or Redis fail: python -m bench cluster NAME."""
