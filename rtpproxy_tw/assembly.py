@@ -67,6 +67,7 @@ from rtpproxy_tw.recording.clock import SteadyWall
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.space import Low, Reserve
 from rtpproxy_tw.recording.spool import Writer
+from rtpproxy_tw.recording_continuation import RecordedPart
 from rtpproxy_tw.recording_succession import RecordingPart, RecordingTotals, Settled
 from rtpproxy_tw.recording_wiring import Afterwards
 from rtpproxy_tw.registry import BEAT, SessionRegistry
@@ -190,6 +191,7 @@ def assemble(
         prompts,
         ProcessingPart(media.processing, resizer, lasting=True),
         FlowPart(carrier.path, writing=True),
+        RecordedPart(storing.recorders, writing=True),
     )
     testament.wholes = (Counters(totals), counts, *flags, Shape(carrier.shape), told)
     testament.deposits = deposits(
@@ -202,6 +204,7 @@ def assemble(
         now=reactor.seconds,
         parts=(
             RecordingPart(storing.recorders, storing.writer),
+            storing.left,
             ProcessingPart(media.processing, resizer),
             prompts,
             FlowPart(carrier.path, writing=False),
@@ -244,6 +247,8 @@ def assemble(
     # still had to tell and to write.
     for service in (
         *storing.services,
+        # What a crash left is out of the way by now.
+        Around(start=lambda: storing.left.begin(lambda each: registry.named(each.key) is each)),
         carrier,
         media.notifier,
         *media.services,
@@ -324,6 +329,8 @@ class Storing:
             export=afterwards.export,
             note=note,
         )
+        self.left = RecordedPart(self.recorders, writing=False)
+        """What a crash left in the midst of it."""
         self.services: tuple[IService, ...] = (*afterwards.services, Recordings(self.writer))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, Literal
+from uuid import uuid4
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
@@ -34,7 +35,9 @@ from rtpproxy_tw.interfaces import ISessionObserver
 from rtpproxy_tw.latch import Latch, RtpproxyLatch, StrictLatch
 from rtpproxy_tw.media.udpport import bind_media
 from rtpproxy_tw.media.userspace import UserspacePlane
+from rtpproxy_tw.recording.files import Earlier
 from rtpproxy_tw.recording.recorders import FileRecorders
+from rtpproxy_tw.recording_continuation import RecordedPart
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.reporting.exposition import Family, labelled, single
 from rtpproxy_tw.session import Ending, Leg, Session, SessionKey, Side, new_session
@@ -92,6 +95,7 @@ class OurCalls:
         self._registry = registry
         self._plane = plane
         self._recorders = recorders
+        self._recorded = RecordedPart(recorders, writing=True)
         self._prompts = prompts
         self._now = now
         self._hosts = frozenset(hosts)
@@ -130,7 +134,11 @@ class OurCalls:
             for leg, recording, paused in self._recorders.parties(session)
             if recording.files is not None and not paused
         ]
-        parts = {"recorded": recorded, "prompts": self._prompts.pack(session, Luggage())}
+        parts = {
+            "recorded": recorded,  # a node of the version before reads this
+            "recordings": self._recorded.pack(session, Luggage()),
+            "prompts": self._prompts.pack(session, Luggage()),
+        }
         record = records.pack(session, {name: said for name, said in parts.items() if said})
         for leg in session.legs:
             about = record[leg.side.value]
@@ -201,14 +209,21 @@ class OurCalls:
         now = self._now()
         session.timeline.add(now, "command", "taken over from another node")
         try:
-            for side, together in RECORDED.unpack(parts.get("recorded", []), 0.0):
-                leg = session.caller if side is Side.CALLER else session.callee
-                with suppress(RecordingRefused):
-                    self._recorders.record(leg, None, together, further=True)
+            self._record(session, parts)
             if "prompts" in parts:
                 self._prompts.unpack(session, parts["prompts"], Luggage(), 0.0)
         except Damaged as damage:
             self._log.error("a session goes on without all it had: {why}", why=str(damage))
+
+    def _record(self, session: Session, parts: Any) -> None:
+        if "recordings" in parts:
+            self._recorded.unpack(session, parts["recordings"], Luggage(), 0.0)
+            self._recorded.begin()
+            return
+        for side, together in RECORDED.unpack(parts.get("recorded", []), 0.0):
+            leg = session.caller if side is Side.CALLER else session.callee
+            with suppress(RecordingRefused):
+                self._recorders.record(leg, None, together, earlier=Earlier(uuid4().hex, 1))
 
 
 KEPT = frozenset(("v", "key", "policy"))

@@ -67,6 +67,9 @@ FILES = Shape(
         "heard": HEARD.kind,
         "pauses": listed(PAUSE.kind, 100_000),
         "loss_told": FLAG,
+        "target": either(text()),
+        "recording": text(64),
+        "part": COUNT,
     },
     left_out=(
         *("session", "sinks", "ended", "parties", "ports", "finished", "failure_told", "place"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from rtpproxy_tw.recording.codecs import STATIC
 from rtpproxy_tw.recording.sinks import Place, Sink
@@ -46,6 +46,15 @@ class Pause:
     end: float | None = None
 
 
+class Earlier(NamedTuple):
+    """What a recording that goes on in further files is known by."""
+
+    recording: str
+    """What all its parts have in common, and no other recording has."""
+    part: int
+    """How many there were before."""
+
+
 @dataclass(slots=True, eq=False)
 class Files:
     """A file for each component, or ``single``, one for all, of ``session``."""
@@ -71,6 +80,12 @@ class Files:
     loss_told: bool = False
     place: Place | None = None
     """Where the files are, if another process has begun them."""
+    target: str | None = None
+    """The name that the command gave."""
+    recording: str = ""
+    """See Earlier."""
+    part: int = 1
+    """The first files of a recording are part 1, those after a crash the next."""
 
     def sink(self, component: Component) -> Sink:
         """Where packets of ``component`` go."""
@@ -157,6 +172,8 @@ class Files:
                 for name, outcome in zip(self.names, outcomes, strict=True)
             ],
             "exports": [],
+            "recording": self.recording,
+            "part": self.part,
         }
 
     def as_json(self) -> bytes:

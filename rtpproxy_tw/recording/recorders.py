@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from itertools import count
+from uuid import uuid4
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -16,7 +17,7 @@ from rtpproxy_tw.interfaces import IRecorders, ISessionObserver, ITap
 from rtpproxy_tw.recording import adhoc, names, pcap
 from rtpproxy_tw.recording.copies import CopySink, CopyTap, Outlet
 from rtpproxy_tw.recording.counts import RecordingCounts
-from rtpproxy_tw.recording.files import Files, Finished, PartyState, Tell, event
+from rtpproxy_tw.recording.files import Earlier, Files, Finished, PartyState, Tell, event
 from rtpproxy_tw.recording.sinks import Note, Place, Sink, Sinks
 from rtpproxy_tw.recording.space import SUFFIX
 from rtpproxy_tw.recording.taps import AdhocTap, PcapTap
@@ -59,7 +60,8 @@ class FileRecorders:
     With ``resume`` a recording that is stopped is paused, and goes on in the same files when it is
     asked for again before the session ends. ``tell`` is told of the life of recordings, ``export``
     of a session's that are complete, ``note`` of what belongs into a session's diary.
-    ``settle`` is called when nothing is recorded, so that a clock may be set.
+    ``settle`` is called when nothing is recorded, so that a clock may be set. ``unique`` gives what
+    a recording is known by, and no other one ever.
     """
 
     _log = Logger()
@@ -81,7 +83,9 @@ class FileRecorders:
         export: Callable[[Finished], None] = lambda finished: None,
         note: Callable[[Leg, str], None] = lambda leg, text: None,
         settle: Callable[[], None] = lambda: None,
+        unique: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
+        self._unique = unique
         self._settle = settle
         self._resume = resume
         self._tell = tell
@@ -105,10 +109,12 @@ class FileRecorders:
         self.counts = RecordingCounts()
         """What metrics tell; its packets are as of the latest tick."""
 
-    def record(self, leg: Leg, target: str | None, single: bool, *, further: bool = False) -> None:
+    def record(
+        self, leg: Leg, target: str | None, single: bool, *, earlier: Earlier | None = None
+    ) -> None:
         """Record what the party of ``leg`` sends, unless that is being done already.
 
-        ``single`` has a meaning in pcap format only. ``further``: another relay has recorded it
+        ``single`` has a meaning in pcap format only. ``earlier``: another process has recorded it
         until now, perhaps into the same directory, and no file is written over. Raises
         RecordingRefused without a directory, where the disk does not keep up, and where a single
         file is asked for and the party is being recorded already.
@@ -129,7 +135,7 @@ class FileRecorders:
             # Whatever name was asked for this time: the point is to have both in one file.
             files = other.files
         else:
-            files = self._open(self._place, leg, target, single, further)
+            files = self._open(self._place, leg, target, single, earlier)
         self._begin(leg, files)
 
     def copy(self, leg: Leg, target: Address) -> Address:
@@ -275,7 +281,7 @@ class FileRecorders:
             self._end(leg)
 
     def _open(
-        self, place: Place, leg: Leg, target: str | None, single: bool, further: bool
+        self, place: Place, leg: Leg, target: str | None, single: bool, earlier: Earlier | None
     ) -> Files:
         if target is None:
             stem = names.session_stem(leg.session.key)
@@ -285,13 +291,16 @@ class FileRecorders:
             endings = names.target_endings(rtcp=self._rtcp, single=single)
         if not self._names:
             self._settle()
-        used = InUse(self._names, place) if further else self._names
+        used = self._names if earlier is None else InUse(self._names, place)
         taken = names.unused(stem, (*endings, endings[0] + SUFFIX), used)
         chosen = taken[:-1]
         sinks = self._open_all(place, chosen)
         self._names.update(taken)
         self._log.info("recording into {name}", name=chosen[0])
         files = Files(leg.session, chosen, sinks, single, self._pcap, self._wall())
+        files.target = target
+        files.recording, part = earlier or Earlier(self._unique(), 0)
+        files.part = part + 1
         self._of_session.setdefault(leg.session, []).append(files)
         self._open_files[files] = None
         self.counts.begin()

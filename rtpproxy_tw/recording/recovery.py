@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from typing import Any
 
 from rtpproxy_tw.beneath import open_file, replace_file
 from rtpproxy_tw.recording.files import VERSION, Event
+from rtpproxy_tw.recording.parts import ENDING
 from rtpproxy_tw.recording.readback import Reading
 from rtpproxy_tw.recording.sinks import Place
 from rtpproxy_tw.recording.space import SUFFIX, read_sidecar
@@ -33,8 +33,6 @@ ASIDE = ".unfinished-"
 """What names of directories with files that were set aside begin with."""
 
 MARK = "~crashed"
-
-_ENDING = re.compile(r"(\.[oa])?\.(rtp|rtcp|pcap)$")
 
 
 def set_aside(place: Place) -> bool:
@@ -68,7 +66,7 @@ def _unfinished(place: Place) -> list[str]:
     if place.spool is not None:
         for name in names:
             path = os.path.join(grows, name)
-            if name not in claimed and _ENDING.search(name) and not _is_written(path):
+            if name not in claimed and ENDING.search(name) and not _is_written(path):
                 found[name] = None
     return list(found)
 
@@ -114,7 +112,7 @@ class Finisher:
             if told is not None:
                 groups.append((told, [each["name"] for each in told["files"]]))
         known = {name for _, files in groups for name in files}
-        groups += [({}, [name]) for name in names if _ENDING.search(name) and name not in known]
+        groups += [({}, [name]) for name in names if ENDING.search(name) and name not in known]
         for told, files in groups:
             yield self._recording(told, [name for name in files if name in names])
         for name in names:
@@ -169,7 +167,7 @@ class Finisher:
             mark = MARK if number == 1 else f"{MARK}{number}"
             names = []
             for name in files:
-                found = _ENDING.search(name)
+                found = ENDING.search(name)
                 at = found.start() if found else len(name)
                 names.append(name[:at] + mark + name[at:])
             if not any(os.path.lexists(os.path.join(self.directory, name)) for name in names):

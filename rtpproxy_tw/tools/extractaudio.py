@@ -19,6 +19,7 @@ from typing import TextIO
 from rtpproxy_tw.recording.audiofiles import FormatError, check, container_of, made
 from rtpproxy_tw.recording.decoding import Decoding
 from rtpproxy_tw.recording.extraction import Extracted, extract
+from rtpproxy_tw.recording.parts import parts_of
 from rtpproxy_tw.recording.picture import picture
 from rtpproxy_tw.recording.readback import Packet
 from rtpproxy_tw.recording.sources import Party, Source, as_pcap, parted
@@ -114,10 +115,10 @@ class Extraction:
             return self._two(halves_of_it)
         for path in (Path(name), Path(f"{name}.pcap")):
             if path.is_file():
-                source = self._source(path)
-                if source.packets and source.packets[0].to is None:
-                    return {Party.ORIGINATOR: source.packets}
-                return parted(source.packets, _ports(path))
+                packets = self._packets(path)
+                if packets and packets[0].to is None:
+                    return {Party.ORIGINATOR: packets}
+                return parted(packets, _ports(path))
         raise Failure(f"{name}: there is no {name}.a.rtp, {name}.o.rtp or {name}.pcap")
 
     def _decrypted(self, parties: Mapping[Party, list[Packet]]) -> dict[Party, list[Packet]]:
@@ -138,7 +139,7 @@ class Extraction:
         parties: dict[Party, list[Packet]] = {}
         for party, path in halves:
             try:
-                parties[party] = self._source(path).packets
+                parties[party] = self._packets(path)
             except OSError as error:
                 if self._asked.both:
                     raise Failure(f"{path}: {error.strerror}") from error
@@ -146,6 +147,12 @@ class Extraction:
         if not parties:
             raise Failure("neither of the files can be read")
         return parties
+
+    def _packets(self, path: Path) -> list[Packet]:
+        """Those of all parts of the recording that the file is one of."""
+        return [
+            packet for part in parts_of(str(path)) for packet in self._source(Path(part)).packets
+        ]
 
     def _source(self, path: Path) -> Source:
         source = Source.read(str(path), path.read_bytes())
@@ -194,13 +201,14 @@ def _halves(name: str) -> list[tuple[Party, Path]]:
 
 
 def _ports(path: Path) -> dict[int, Party]:
-    """Whose ports were which, if the recording's sidecar is there and says so."""
+    """Whose ports were which, as far as sidecars of the recording's parts say so."""
     sides = {"caller": Party.ORIGINATOR, "callee": Party.ANSWERER}
-    try:
-        told = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))["ports"]
-        return {int(port): sides[side] for side, ports in told.items() for port in ports}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    found: dict[int, Party] = {}
+    for part in parts_of(str(path)):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            told = json.loads(Path(f"{part}.json").read_text(encoding="utf-8"))["ports"]
+            found |= {int(port): sides[side] for side, ports in told.items() for port in ports}
+    return found
 
 
 def _replace(path: Path, octets: bytes) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
+import wave
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rtpproxy_tw.recording.readback import Reading
 from tests.e2e.process import wait_until
 from tests.e2e.relay import Relay
 from tests.e2e.test_handover import CALLS, HOST, USERSPACE, present, restart, talking
@@ -115,3 +122,60 @@ def test_a_keeper_that_is_asked_to_end_takes_the_relay_along(relay: Relay, tmp_p
     os.kill(relay.pid, signal.SIGTERM)
     wait_until(lambda: not relay.running, "the keeper ends")
     assert not Path(f"/proc/{pid}").exists()
+
+
+def _parts(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The sidecars of all parts of a call's recording of the caller, in order."""
+    found = [json.loads(path.read_text()) for path in folder.glob(f"{name}=f*.o.rtp.json")]
+    return sorted(found, key=lambda told: told["part"])
+
+
+def _heard(folder: Path, told: dict[str, Any]) -> list[int]:
+    """The numbers of the packets in a part."""
+    octets = (folder / told["files"][0]["name"]).read_bytes()
+    return [int.from_bytes(packet.datagram[2:4], "big") for packet in Reading(octets)]
+
+
+@pytest.mark.parametrize("spooled", [False, True], ids=["in place", "in a spool directory"])
+def test_recordings_go_on_after_crashes_as_further_parts(tmp_path: Path, spooled: bool) -> None:
+    """All was written but the last moment before each crash; the sound is of all parts."""
+    folder, spool = tmp_path / "recordings", tmp_path / "spool"
+    folder.mkdir()
+    spool.mkdir()
+    options = ["-p", str(tmp_path / "pid"), "--keeper", *USERSPACE, "-a", "-r", str(folder)]
+    options += ["-S", str(spool)] if spooled else []
+    with Relay(HOST, tmp_path, options=options) as relay:
+        wait_until(lambda: present(tmp_path) != relay.pid, "the relay is a child")
+        with talking(relay, 2) as talk:
+            for _ in range(2):
+                time.sleep(1.5)
+                crash(tmp_path)
+            time.sleep(1.0)
+            talk.assert_all_was_heard()
+        for number in range(2):
+            assert relay.ask(f"D c{number} f t") == "0"
+        wait_until(
+            lambda: all(
+                [each["state"] for each in _parts(folder, name)] == ["finished"] * 3
+                for name in ("c0", "c1")
+            ),
+            "all parts are where they belong",
+        )
+        relay.assert_had_no_accident()
+    parts = _parts(folder, "c0")
+    assert [each["part"] for each in parts] == [1, 2, 3]
+    assert len({each["recording"] for each in parts}) == 1
+    assert [each.get("recovered", False) for each in parts] == [True, True, False]
+    heard = [_heard(folder, each) for each in parts]
+    assert heard[0][0] == 0
+    assert heard[-1][-1] == talk.sent - 1
+    for before, after in pairwise(heard):
+        # Written at least once a second; what waited in the sockets is in the next part.
+        assert 0 < after[0] - before[-1] <= 75
+    for numbers in heard:
+        assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    sound = tmp_path / "c0.wav"
+    program = [sys.executable, "-m", "rtpproxy_tw.tools.extractaudio"]
+    subprocess.run([*program, str(folder / "c0=f"), str(sound)], check=True, capture_output=True)
+    with wave.open(str(sound)) as read:
+        assert read.getnframes() / read.getframerate() == pytest.approx(talk.sent / 50, abs=0.5)

@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 from rtpproxy_tw.errors import RecordingRefused
 from rtpproxy_tw.interfaces import IRecorders, ISessionObserver, ITap
 from rtpproxy_tw.recording import adhoc, pcap
+from rtpproxy_tw.recording.files import Earlier
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.sinks import Place, Sinks
 from rtpproxy_tw.recording.spool import Writer
@@ -417,5 +418,5 @@ def test_what_another_relay_has_recorded_is_not_written_over(tmp_path: Path) -> 
     (name,) = sinks.files
     recorder.stop(made.caller)
     (tmp_path / name).touch()
-    recorder.record(made.caller, None, single=False, further=True)
+    recorder.record(made.caller, None, single=False, earlier=Earlier("id", 1))
     assert still_open(sinks) == {name.replace(".o.rtp", "~2.o.rtp")}

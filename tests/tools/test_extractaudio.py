@@ -322,3 +322,24 @@ def test_nobody_else_gets_a_bar() -> None:
         with Bar(out, wanted, now=times.__next__) as bar:
             bar(0.5)
         assert out.getvalue() == ""
+
+
+def test_all_parts_of_a_recording_are_heard_in_order(tmp_path: Path) -> None:
+    """A crash between them is silence; whichever part is named."""
+    talk = Talker(400).send(100)
+    for number, (name, heard) in enumerate([("call~crashed", talk[:40]), ("call", talk[50:])], 1):
+        (tmp_path / f"{name}.o.rtp").write_bytes(as_adhoc(heard))
+        told: dict[str, Any] = {"state": "finished", "files": [{"name": f"{name}.o.rtp"}]}
+        told |= {"recording": "one", "part": number}
+        (tmp_path / f"{name}.o.rtp.json").write_text(json.dumps(told))
+    lengths = []
+    for name in ("call", "call~crashed"):
+        assert main([str(tmp_path / name), str(tmp_path / "out.wav")]) == 0
+        rate, (sound,) = channels(tmp_path / "out.wav")
+        lengths.append(len(sound))
+        assert max(map(abs, sound[int(0.82 * rate) : int(0.98 * rate)])) == 0
+        assert power(sound[: int(0.8 * rate)], 400, rate) > 0.9
+        assert power(sound[rate:], 400, rate) > 0.9
+    assert lengths == 2 * [pytest.approx(2 * 8000, abs=200)]
+    assert main(["-d", str(tmp_path / "call"), str(tmp_path / "out.wav")]) == 0
+    assert list(tmp_path.glob("*.rtp")) == []
