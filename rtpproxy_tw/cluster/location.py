@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 PORT = 6379
 SENTINEL_PORT = 26379
 
 FORMS = "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss://…[?ca=FILE], unix:///PATH or"
 FORMS += " sentinel://[[USER]:PASSWORD@]HOST[:PORT],HOST[:PORT],…/NAME[/DB]"
+FORMS += "[?sentinel=[USER:]PASSWORD], sentinels://…[?ca=FILE&sentinel=…]"
+
+SCHEMES = {
+    "redis": frozenset[str](),
+    "rediss": frozenset({"ca"}),
+    "unix": frozenset[str](),
+    "sentinel": frozenset({"sentinel"}),
+    "sentinels": frozenset({"ca", "sentinel"}),
+}
+"""What may stand behind the question mark of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +30,7 @@ class Location:
     """Of the server, or of the sentinels."""
     path: str | None = None
     tls: bool = False
+    """To the server, and to the sentinels."""
     ca: str | None = None
     """The file with the authorities that vouch for it; None: those of the system."""
     master: str | None = None
@@ -27,6 +38,9 @@ class Location:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     database: int = 0
+    sentinel_user: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+    """The sentinels' own; None: they ask for none."""
 
     @property
     def text(self) -> str:
@@ -35,14 +49,14 @@ class Location:
             return f"unix://{self.path}"
         places = ",".join(f"{host}:{port}" for host, port in self.places)
         if self.master is not None:
-            return f"sentinel://{places}/{self.master}"
+            return f"sentinel{'s' if self.tls else ''}://{places}/{self.master}"
         return f"{'rediss' if self.tls else 'redis'}://{places}/{self.database}"
 
 
 def read_location(text: str) -> Location:
     """Read a URL. Raises ValueError."""
     scheme, _, rest = text.partition("://")
-    if scheme not in ("redis", "rediss", "unix", "sentinel") or not rest.isprintable():
+    if scheme not in SCHEMES or not rest.isprintable():
         raise ValueError(f"must be {FORMS}")
     if scheme == "unix":
         parts = urlsplit(f"unix://{rest}")
@@ -51,15 +65,17 @@ def read_location(text: str) -> Location:
             raise ValueError("the path of the socket is missing: unix:///PATH")
         return Location(path=unquote(parts.path), user=user, password=password)
     rest, _, query = rest.partition("?")
-    ca = dict(parse_qsl(query, keep_blank_values=True))
-    if ca and (scheme != "rediss" or set(ca) != {"ca"} or not ca["ca"].startswith("/")):
-        raise ValueError("after ? there can only be ca=/PATH, for rediss://")
+    more = _more(query, SCHEMES[scheme])
+    sentinel_user, sentinel_password = None, None
+    if "sentinel" in more:
+        name, _, secret = more["sentinel"].rpartition(":")
+        sentinel_user, sentinel_password = unquote(name) or None, unquote(secret)
     before, _, after = rest.partition("/")
     who, _, hosts = before.rpartition("@")
     user, password = _who(who)
     names = [word for word in after.split("/") if word]
     master = None
-    if scheme == "sentinel":
+    if scheme.startswith("sentinel"):
         if not names:
             raise ValueError("the name of the master is missing: sentinel://HOST,HOST/NAME")
         master = names.pop(0)
@@ -70,13 +86,28 @@ def read_location(text: str) -> Location:
         raise ValueError("several hosts are only for sentinel://")
     return Location(
         places=places,
-        tls=scheme == "rediss",
-        ca=ca.get("ca"),
+        tls="ca" in SCHEMES[scheme],
+        ca=unquote(more["ca"]) if "ca" in more else None,
         master=master,
         user=user,
         password=password,
         database=int(names[0]) if names else 0,
+        sentinel_user=sentinel_user,
+        sentinel_password=sentinel_password,
     )
+
+
+def _more(query: str, known: frozenset[str]) -> dict[str, str]:
+    """What stands behind the question mark, still quoted."""
+    found = dict(each.partition("=")[::2] for each in query.split("&") if each)
+    if not known.issuperset(found):
+        allowed = " and ".join(f"{each}=" for each in sorted(known)) or "nothing"
+        raise ValueError(f"after ? there can only be {allowed} here")
+    if not found.get("ca", "/").startswith("/"):
+        raise ValueError("ca= must be the path of a file: ca=/PATH")
+    if not found.get("sentinel", "x"):
+        raise ValueError("the sentinels' password is missing: sentinel=[USER:]PASSWORD")
+    return found
 
 
 def _who(text: str) -> tuple[str | None, str | None]:

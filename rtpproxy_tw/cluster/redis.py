@@ -93,6 +93,7 @@ class RedisStore:
         self._patience = patience
         self._protocol: Protocol | None = None
         self._connecting: list[Deferred[Protocol]] | None = None
+        self._sentinel = 0
 
     @property
     def usable(self) -> bool:
@@ -286,14 +287,20 @@ class RedisStore:
         location = self.location
         if location.master is None:
             return self._open(self._endpoint(), location.password, location.user, location.database)
-        return self._ask_sentinels(list(location.places))
+        # One that hangs takes all the time there is: the next attempt begins with another one.
+        first, places = self._sentinel % len(location.places), location.places
+        self._sentinel += 1
+        return self._ask_sentinels([*places[first:], *places[:first]])
 
     def _endpoint(self) -> Any:
         location = self.location
         if location.path is not None:
             return UNIXClientEndpoint(self._reactor, location.path, timeout=1)
-        host, port = location.places[0]
-        plain = self._tcp(host, port)
+        return self._server(*location.places[0])
+
+    def _server(self, host: str, port: int) -> Any:
+        """With TLS where that is wanted."""
+        plain, location = self._tcp(host, port), self.location
         if not location.tls:
             return plain
         return wrapClientTLS(_trusting(host, location.ca), plain)
@@ -349,8 +356,6 @@ class RedisStore:
         return opened
 
     def _ask_sentinels(self, places: list[tuple[str, int]]) -> Deferred[Protocol]:
-        if not places:
-            return fail(Unavailable(f"no sentinel knows {self.location.master}"))
         host, port = places[0]
 
         def asked(sentinel: Protocol) -> Any:
@@ -361,14 +366,19 @@ class RedisStore:
 
         def told(found: Any) -> Deferred[Protocol]:
             if not found:
-                raise Unavailable("that sentinel does not know it")
-            master = self._tcp(found[0].decode(), int(found[1]))
-            location = self.location
+                raise Unavailable(f"the sentinel does not know {self.location.master}")
+            master = self._server(found[0].decode(), int(found[1]))
             return self._open(master, location.password, location.user, location.database)
 
-        endpoint = self._tcp(host, port)
-        opened: Deferred[Protocol] = self._open(endpoint, None, None, 0).addCallback(asked)
-        return opened.addErrback(lambda _: self._ask_sentinels(places[1:]))
+        location = self.location
+        opened: Deferred[Protocol] = maybeDeferred(self._server, host, port)
+        opened.addCallback(self._open, location.sentinel_password, location.sentinel_user, 0)
+        opened.addCallback(asked)
+        return opened.addErrback(self._ask_others, places[1:])
+
+    def _ask_others(self, failure: Failure, places: list[tuple[str, int]]) -> Deferred[Protocol]:
+        """The last one tells why."""
+        return self._ask_sentinels(places) if places else fail(failure)
 
 
 def _trusting(host: str, ca: str | None) -> Any:

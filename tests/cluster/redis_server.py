@@ -14,14 +14,24 @@ PROGRAM = shutil.which("redis-server")
 
 
 class RedisServer:
-    """``with`` runs it; ``options`` are of its command line. With ``config`` it is a sentinel."""
+    """``with`` runs it; ``options`` are of its command line. With ``config`` it is a sentinel.
 
-    def __init__(self, folder: Path, *options: str, config: Path | None = None) -> None:
+    ``password`` is what it wants to hear.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        config: Path | None = None,
+        password: str | None = None,
+    ) -> None:
         self.folder = folder
         self.path = folder / "redis.sock"
         self.url = f"unix://{self.path}"
         self._options = options
         self._config = config
+        self._password = password
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RedisServer:
@@ -68,9 +78,16 @@ class RedisServer:
 
     def ask(self, *words: str) -> bytes:
         """The raw answer to a command, as far as it comes at once."""
-        line = f"*{len(words)}\r\n" + "".join(f"${len(w.encode())}\r\n{w}\r\n" for w in words)
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(5)
             connection.connect(str(self.path))
-            connection.sendall(line.encode())
+            if self._password is not None:
+                connection.sendall(_line("AUTH", self._password))
+                connection.recv(65536)
+            connection.sendall(_line(*words))
             return connection.recv(65536)
+
+
+def _line(*words: str) -> bytes:
+    octets = [word.encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in octets)

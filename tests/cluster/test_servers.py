@@ -43,11 +43,11 @@ def stack() -> Iterator[ExitStack]:
         spin(lambda: None)
 
 
-def connected(url: str, stack: ExitStack) -> RedisStore:
+def connected(url: str, stack: ExitStack, patience: float = 5) -> RedisStore:
     """A store there."""
     from twisted.internet import reactor
 
-    made = RedisStore(read_location(url), reactor, patience=5)
+    made = RedisStore(read_location(url), reactor, patience)
     stack.callback(made.close)
     return made
 
@@ -69,6 +69,14 @@ def writes(store: RedisStore) -> None:
     assert result(store.load("192.0.2.1")).lines == [b"{}"]
 
 
+def still_writes(store: RedisStore) -> bool:
+    """Whether what was taken can be written once more."""
+    try:
+        return bool(result(store.write("192.0.2.1", 1, Batch({"y": b"{}"}))))
+    except Unavailable:
+        return False
+
+
 def test_a_password_lets_in_and_a_wrong_one_is_told(tmp_path: Path, stack: ExitStack) -> None:
     stack.enter_context(RedisServer(tmp_path, "--requirepass", "p w/ü"))
     socket_ = tmp_path / "redis.sock"
@@ -81,9 +89,8 @@ def test_a_password_lets_in_and_a_wrong_one_is_told(tmp_path: Path, stack: ExitS
     writes(connected(f"unix://:p%20w%2F%C3%BC@{socket_}", stack))
 
 
-def test_tls_lets_in_by_our_own_authority_and_nobody_else_s(
-    tmp_path: Path, stack: ExitStack
-) -> None:
+def certified(folder: Path) -> list[str]:
+    """Files of a server at HOST and its authority, ``ca.pem``; the words that name them."""
     authority, stranger = (certs.authority(name, NOW) for name in ("ours", "theirs"))
     server = certs.issue(authority, [HOST], server=True, now=NOW)
     for name, octets in (
@@ -94,11 +101,23 @@ def test_tls_lets_in_by_our_own_authority_and_nobody_else_s(
         ("server.pem", server.pem),
         ("server.key", server.key_pem),
     ):
-        (tmp_path / name).write_bytes(octets)
+        (folder / name).write_bytes(octets)
+    return [
+        *("tls-auth-clients no", f"tls-cert-file {folder}/server.pem"),
+        *(f"tls-key-file {folder}/server.key", f"tls-ca-cert-file {folder}/ca.pem"),
+    ]
+
+
+def as_options(lines: list[str]) -> list[str]:
+    """Lines of a configuration as words of a command line."""
+    return [word for line in lines for word in f"--{line}".split()]
+
+
+def test_tls_lets_in_by_our_own_authority_and_nobody_else_s(
+    tmp_path: Path, stack: ExitStack
+) -> None:
     port = free_port()
-    options = ["--bind", HOST, "--tls-port", str(port), "--tls-auth-clients", "no"]
-    for word, name in (("cert", "server.pem"), ("key", "server.key"), ("ca-cert", "ca.pem")):
-        options += [f"--tls-{word}-file", str(tmp_path / name)]
+    options = as_options([f"bind {HOST}", f"tls-port {port}", *certified(tmp_path)])
     stack.enter_context(RedisServer(tmp_path, *options, "--requirepass", "secret"))
     url = f"rediss://:secret@{HOST}:{port}/0?ca={tmp_path}"
     writes(connected(f"{url}/both.pem", stack))
@@ -133,12 +152,70 @@ def test_sentinels_tell_where_the_server_is_now(tmp_path: Path, stack: ExitStack
     spin(lambda: b",slaves=1," in watching.ask("INFO", "sentinel"), 30)
     spin(lambda: b"{}" in servers[1].ask("HVALS", "rtp:{192.0.2.1}:sessions"))
     servers[0].stop()
+    spin(lambda: still_writes(store), 30)
+    assert result(store.names("192.0.2.1")) == {"x", "y"}
 
-    def answers() -> bool:
+
+def test_sentinels_with_tls_and_a_password_tell_it_to_who_knows_that(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    first, second, sentinel = (free_port() for _ in range(3))
+    secured = certified(tmp_path)
+    both = [*secured, f"bind {HOST}", "port 0", "tls-replication yes"]
+    servers = []
+    for port, more in ((first, []), (second, [f"replicaof {HOST} {first}"])):
+        folder = tmp_path / str(port)
+        folder.mkdir()
+        lines = [*both, f"tls-port {port}", "requirepass secret", "masterauth secret"]
+        lines += ["repl-diskless-sync-delay 0", f"replica-announce-ip {HOST}", *more]
+        made = RedisServer(folder, *as_options(lines), password="secret")
+        servers.append(stack.enter_context(made))
+    folder = tmp_path / "sentinel"
+    folder.mkdir()
+    lines = [*both, f"tls-port {sentinel}", "requirepass watched"]
+    lines += [f"sentinel monitor calls {HOST} {first} 1", "sentinel auth-pass calls secret"]
+    lines += ["sentinel down-after-milliseconds calls 300", "sentinel failover-timeout calls 1000"]
+    (folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
+    watching = RedisServer(folder, config=folder / "sentinel.conf", password="watched")
+    stack.enter_context(watching)
+    url = f"sentinels://:secret@{HOST}:{sentinel}/calls?ca={tmp_path}"
+    for wrong in ("/ca.pem", "/ca.pem&sentinel=wrong", "/other.pem&sentinel=watched"):
+        with pytest.raises(Unavailable):
+            result(connected(url + wrong, stack).owners(["192.0.2.1"]))
+    store = connected(f"{url}/ca.pem&sentinel=watched", stack)
+    assert "watched" not in store.location.text + repr(store.location)
+    writes(store)
+    spin(lambda: b"master_link_status:up" in servers[1].ask("INFO", "replication"), 20)
+    spin(lambda: b",slaves=1," in watching.ask("INFO", "sentinel"), 30)
+    spin(lambda: b"{}" in servers[1].ask("HVALS", "rtp:{192.0.2.1}:sessions"))
+    servers[0].stop()
+    spin(lambda: still_writes(store), 30)
+    assert result(store.names("192.0.2.1")) == {"x", "y"}
+
+
+def test_a_sentinel_that_says_nothing_does_not_keep_the_others_from_being_asked(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    first, sentinel = free_port(), free_port()
+    options = ["--bind", HOST, "--port", str(first), "--protected-mode", "no"]
+    stack.enter_context(RedisServer(tmp_path, *options))
+    folder = tmp_path / "sentinel"
+    folder.mkdir()
+    (folder / "sentinel.conf").write_text(
+        f"bind {HOST}\nport {sentinel}\nprotected-mode no\n"
+        f"sentinel monitor calls {HOST} {first} 1\n"
+    )
+    stack.enter_context(RedisServer(folder, config=folder / "sentinel.conf"))
+    silent = stack.enter_context(socket.create_server((HOST, 0)))
+    url = f"sentinel://{HOST}:{silent.getsockname()[1]},{HOST}:{sentinel}/calls"
+    store = connected(url, stack, patience=0.5)
+    with pytest.raises(Unavailable):
+        result(store.take("192.0.2.1", "one", 0, True))
+
+    def takes() -> bool:
         try:
-            return bool(result(store.write("192.0.2.1", 1, Batch({"y": b"{}"}))))
+            return result(store.take("192.0.2.1", "one", 0, True)) is not None
         except Unavailable:
             return False
 
-    spin(answers, 30)
-    assert result(store.names("192.0.2.1")) == {"x", "y"}
+    spin(takes, 10)

@@ -139,6 +139,17 @@ def test_after_a_failure_one_try_at_a_time_is_let_through() -> None:
             "sentinel://:p@a,b:1/main/3",
             Location((("a", 26379), ("b", 1)), master="main", password="p", database=3),
         ),
+        (
+            "sentinels://a/main?ca=/a+b.pem&sentinel=u:p%40w",
+            Location(
+                (("a", 26379),),
+                tls=True,
+                ca="/a+b.pem",
+                master="main",
+                sentinel_user="u",
+                sentinel_password="p@w",
+            ),
+        ),
     ],
 )
 def test_urls_say_where_redis_is(text: str, location: Location) -> None:
@@ -150,7 +161,13 @@ def test_urls_say_where_redis_is(text: str, location: Location) -> None:
     "text",
     [
         *("", "redis://", "http://h", "redis://a,b", "redis://h/x", "sentinel://a", "unix://x"),
-        *("redis://h?ca=/x", "rediss://h?ca=x", "rediss://h?cafile=/x"),
+        *(
+            "redis://h?ca=/x",
+            "rediss://h?ca=x",
+            "rediss://h?cafile=/x",
+            "sentinels://a/m?sentinel=",
+        ),
+        *("sentinel://a/m?ca=/x", "redis://h?sentinel=x"),
     ],
 )
 def test_other_urls_are_refused(text: str) -> None:
