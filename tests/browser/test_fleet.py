@@ -29,6 +29,27 @@ def test_how_far_draining_is_and_its_limit_are_shown(
         assert page.locator("#fleet").is_hidden()
 
 
+def test_the_limit_can_be_set_on_the_page(browser: Any, visit: Open, tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.call("stays")
+        page = visit(url=world.url)
+        page.locator("#taking", has_text="Takes new calls").wait_for()
+        page.click("#drain")
+        dialog = page.get_by_role("dialog")
+        limit = dialog.get_by_label("Limit in seconds")
+        limit.fill("-1")
+        dialog.get_by_role("button", name="Drain").click()
+        assert dialog.is_visible()
+        assert world.client.ask("/api/v1/drain")["draining"] is False
+        limit.fill("1.5")
+        dialog.get_by_role("button", name="Drain").click()
+        page.locator("#taking", has_text=" s to go").wait_for()
+        assert 0 < world.client.ask("/api/v1/drain")["seconds_left"] <= 1.5
+        page.locator("#count", has_text="0").wait_for()
+        assert "time is up: 1 sessions are ended" in world.relay.printed()
+        assert world.client.ask("/api/v1/drain")["sessions"] == 0
+
+
 @pytest.mark.skipif(PROGRAM is None, reason="no redis-server here")
 def test_the_relays_of_a_cluster_and_redis_are_shown(
     browser: Any, visit: Open, tmp_path: Path

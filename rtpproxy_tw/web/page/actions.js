@@ -18,11 +18,12 @@ function headers(more = {}) {
 }
 
 /**
- * @param {string} path below api/v1/ @param {string} [method]
+ * @param {string} path below api/v1/ @param {string} [method] @param {object} [told]
  * @returns {Promise<any>} raises Refused
  */
-export async function ask(path, method = "GET") {
-  const answer = await fetch(`api/v1/${path}`, { method, headers: headers(), cache: "no-store" });
+export async function ask(path, method = "GET", told) {
+  const sent = told && { body: JSON.stringify(told), headers: headers({ "Content-Type": "application/json" }) };
+  const answer = await fetch(`api/v1/${path}`, { method, headers: headers(), cache: "no-store", ...sent });
   const body = await answer.json();
   if (!answer.ok) throw new Refused(answer.status, body?.error?.sentence ?? `status ${answer.status}`);
   return body;
@@ -47,23 +48,31 @@ export async function saveTrace(id) {
 /**
  * @typedef {object} Question
  * @property {string} title @property {string} text @property {string} yes
- * @property {boolean} [field] whether something is to be typed in
+ * @property {Field} [field] what may be typed in
+ */
+
+/**
+ * @typedef {object} Field
+ * @property {string} label @property {"password" | "number"} type
+ * @property {boolean} [first] whether it is what the question is about
  */
 
 /** @type {((answer: string | null) => void) | null} */
 let answer = null;
 
 /** @param {Question} question @returns {Promise<string | null>} null: no */
-export function confirm({ title, text, yes, field = false }) {
+export function confirm({ title, text, yes, field }) {
   const dialog = part("dialog", HTMLDialogElement);
   const input = part("dialog-input", HTMLInputElement);
   say(part("dialog-title"), title);
   say(part("dialog-text"), text);
   say(part("dialog-yes"), yes);
   set(part("dialog-field"), { hidden: !field });
+  say(part("dialog-label"), field?.label ?? "");
+  set(input, { type: field?.type ?? "text" });
   input.value = "";
   dialog.showModal();
-  (field ? input : part("dialog-no")).focus();
+  (field?.first ? input : part("dialog-no")).focus();
   return new Promise((resolve) => {
     answer = resolve;
   });
@@ -80,14 +89,18 @@ function close(text) {
 /** Make the dialog work. */
 export function prepare() {
   const input = part("dialog-input", HTMLInputElement);
-  part("dialog-yes").addEventListener("click", () => close(input.value));
+  // What is no number, or a negative one, would read as nothing at all.
+  const agree = () => {
+    if (input.reportValidity()) close(input.value);
+  };
+  part("dialog-yes").addEventListener("click", agree);
   part("dialog-no").addEventListener("click", () => close(null));
   part("dialog").addEventListener("cancel", (event) => {
     event.preventDefault();
     close(null);
   });
   input.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") close(input.value);
+    if (event.key === "Enter") agree();
   });
 }
 
@@ -97,7 +110,7 @@ let asking = false;
 export async function wantToken(why) {
   if (asking) return false;
   asking = true;
-  const given = await confirm({ title: "Token", text: why, yes: "Use", field: true });
+  const given = await confirm({ title: "Token", text: why, yes: "Use", field: { label: "Token", type: "password", first: true } });
   asking = false;
   if (given) sessionStorage.setItem("token", given);
   return Boolean(given);

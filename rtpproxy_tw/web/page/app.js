@@ -151,12 +151,14 @@ async function drain() {
     ? { title: "Take new calls again?", text: "The relay accepts new calls from now on.", yes: "Take calls" }
     : {
       title: "Refuse new calls?",
-      text: `The ${count(relay.sessions)} sessions there are go on to their end; new ones are refused, and /readyz says so. The relay logs it.`,
+      text: `The ${count(relay.sessions)} sessions there are go on to their end; new ones are refused, and /readyz says so. What outlasts a limit goes on with another relay, or is ended. The relay logs it.`,
       yes: "Drain",
+      field: { label: "Limit in seconds (empty: none)", type: "number" },
     });
   if (yes === null) return;
   try {
-    const told = await ask("drain", again ? "DELETE" : "PUT");
+    const limit = yes === "" ? {} : { limit: Number(yes) };
+    const told = await (again ? ask("drain", "DELETE") : ask("drain", "PUT", limit));
     store.relay = { ...relay, ...told };
     showDraining();
     say(part("announce"), told.draining ? "The relay drains." : "The relay takes new calls.");
