@@ -47,6 +47,7 @@ from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.control_access import OwnPlaces, copy_networks
 from rtpproxy_tw.control_sockets import ControlSockets
 from rtpproxy_tw.errors import AddressUnusable
+from rtpproxy_tw.flow_succession import CarriedPart
 from rtpproxy_tw.insight import Around, Insight
 from rtpproxy_tw.interfaces import ISessionObserver
 from rtpproxy_tw.latch import latch_factory
@@ -239,6 +240,7 @@ def assemble(
             **{KERNEL + name: fd for name, fd in carrier.descriptors().items()},
         },
         shape=carrier.shape,
+        flows=CarriedPart(carrier),
         version=version(),
     )
     for each in cluster:

@@ -15,7 +15,7 @@ from rtpproxy_tw.continuity.testament import TICK, Testament
 from rtpproxy_tw.control.replies import ReplyCache
 from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.media.fastpath import Offloader
-from rtpproxy_tw.session import Leg, Session
+from rtpproxy_tw.session import Leg, Session, Stream
 from rtpproxy_tw.snapshot.kinds import COUNT, TIME, Damaged, either, row
 from rtpproxy_tw.succession import REPLY
 from rtpproxy_tw.timers import every
@@ -119,9 +119,10 @@ class Bequest(MultiService):
 
 
 class FlowPart:
-    """How much of what the kernel carries of a session is in its counters.
+    """How much of what the kernel carries of a session was in its counters before a crash.
 
-    A relay that hands over takes all of it back before (``writing`` False).
+    A relay that hands over says it exactly (:mod:`rtpproxy_tw.flow_succession`), and nothing here
+    (``writing`` False).
     """
 
     name = "flows"
@@ -134,8 +135,7 @@ class FlowPart:
         """See Part."""
         if not self._writing or not isinstance(self._path, Offloader):
             return None
-        told = self._path.told
-        return [[told(stream) for stream in leg.streams] for leg in session.legs]
+        return [[self._told(stream) for stream in leg.streams] for leg in session.legs]
 
     def unpack(self, session: Session, value: Any, luggage: Luggage, shift: float) -> None:
         """See Part."""
@@ -143,12 +143,17 @@ class FlowPart:
         if not isinstance(self._path, Offloader):
             return
         told = {
-            stream: counted
+            stream: (*counted, 0)
             for leg, counts in zip(session.legs, rows, strict=True)
             for stream, counted in zip(leg.streams, counts, strict=True)
             if counted is not None
         }
         self._path.resume(session, told)
+
+    def _told(self, stream: Stream) -> list[int] | None:
+        told = self._path.told(stream) if isinstance(self._path, Offloader) else None
+        # Copies that were missed before the crash are not told of again.
+        return None if told is None else told[:4]
 
 
 FLOW = either(row(COUNT, COUNT, COUNT, COUNT))

@@ -20,6 +20,7 @@ from rtpproxy_tw.control.factories import ControlFactory
 from rtpproxy_tw.control.framing import Carried
 from rtpproxy_tw.control.replies import ReplyCache
 from rtpproxy_tw.errors import PromptRefused
+from rtpproxy_tw.flow_succession import CarriedPart
 from rtpproxy_tw.media.codecs import FRAMINGS
 from rtpproxy_tw.media.connecting import disconnect
 from rtpproxy_tw.media.player import Players
@@ -286,6 +287,7 @@ class Succession:
     ``first`` is told before the sessions, ``last`` after them; ``adopted`` is called for each
     session that was taken over, ``abandoned`` for each whose record proved damaged midway,
     ``inherited`` when all was taken over after a crash, ``left`` when another relay has all.
+    ``flows`` are those that the kernel may carry meanwhile.
     """
 
     def __init__(
@@ -304,6 +306,7 @@ class Succession:
         left: Sequence[Callable[[], object]] = (),
         descriptors: Callable[[], Mapping[str, int]] = dict,
         shape: Callable[[], Mapping[str, object]] = dict,
+        flows: CarriedPart | None = None,
         version: str = "",
     ) -> None:
         self.descriptors = descriptors
@@ -312,8 +315,9 @@ class Succession:
         """Of what is in the kernel."""
         self._registry = registry
         self._plane = plane
+        self._flows = flows
         self._now = now
-        self._parts: tuple[Part, ...] = (MediaPart(plane), *parts)
+        self._parts: tuple[Part, ...] = (MediaPart(plane), *parts, *((flows,) if flows else ()))
         self._first: tuple[Whole, ...] = (Counters(totals), *first)
         self._last = tuple(last)
         self._adopted = tuple(adopted)
@@ -337,19 +341,28 @@ class Succession:
 
     def give(self, giver: Giver) -> None:
         """Nobody relays from now on; returns when the other relay serves. Raises HandoverError."""
+        # Before anything is counted. What is connected to its party would hear nobody else over
+        # there; and what a kernel carries is left to it where the other relay goes on with that.
+        lasting = self._flows is not None and self._flows.are_left(giver.hello.get("kernel"))
+        if lasting and self._flows is not None:
+            self._flows.leave()
         for session in self._registry:
-            # Before anything is counted: the kernel would go on counting. And what is connected to
-            # its party would hear nobody else over there.
-            self._plane.release(session)
+            if lasting:
+                self._plane.refresh(session)
+            else:
+                self._plane.release(session)
         with uncollected():
             giver.finish()
 
     def take(self, channel: Channel, *, strict: bool = True) -> int:
         """Take everything over; how many sessions. Raises HandoverError or Damaged."""
         taker = self.taker(strict=strict)
+        hello = {} if self._flows is None else {"kernel": dict(self._flows.shape())}
         with uncollected():
-            taker.take(channel, self._version)
+            taker.take(channel, self._version, **hello)
             self._plane.claim()
+            if self._flows is not None:
+                self._flows.resume()
         return taker.taken
 
     def inherit(self, inheritance: Inheritance) -> int:

@@ -28,7 +28,7 @@ With a relay that understands the first version of this only, nothing goes ahead
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -98,10 +98,12 @@ class Giver:
         self._sent: dict[Session, tuple[int, dict[str, Any]]] = {}
         """What went ahead: number and record."""
         self._queue: list[Session] = []
+        self.hello: Mapping[str, Any] = {}
+        """What the other relay has said of itself."""
 
     def begin(self) -> None:
         """The other relay is there, and has said so."""
-        hello = self._channel.receive("hello").fields
+        hello = self.hello = self._channel.receive("hello").fields
         theirs = hello.get("protocol")
         self._protocol = min(theirs, PROTOCOL) if type(theirs) is int else WITHOUT_AHEAD
         self._channel.send("begin", protocol=self._protocol, clock=self._now(), boot=boot())

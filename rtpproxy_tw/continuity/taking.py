@@ -55,9 +55,12 @@ class Taker:
         """Sessions."""
         self.refused = 0
 
-    def take(self, channel: Channel, version: str) -> None:
-        """Take everything, up to the ``end``. Raises HandoverError or Damaged."""
-        channel.send("hello", version=version, protocol=PROTOCOL, pid=os.getpid())
+    def take(self, channel: Channel, version: str, **hello: object) -> None:
+        """Take everything, up to the ``end``; ``hello`` is what else the other relay is told of us.
+
+        Raises HandoverError or Damaged.
+        """
+        channel.send("hello", version=version, protocol=PROTOCOL, pid=os.getpid(), **hello)
         begin = channel.receive("begin")
         self.begin(begin.fields)
         while (message := channel.receive(*KINDS)).kind != "end":

@@ -401,21 +401,29 @@ class Offloader:
         carried = self._by_stream.get(stream)
         if carried is None:
             return None
-        return [carried.packets, carried.octets, carried.refused, carried.failed]
+        missed = carried.missed
+        return [carried.packets, carried.octets, carried.refused, carried.failed, missed]
 
-    def resume(self, session: Session, told: Mapping[Stream, Sequence[int]]) -> None:
+    def drain(self) -> None:
+        """Have all copies heard that the path has made so far."""
+        self._path.drain()
+
+    def resume(
+        self, session: Session, told: Mapping[Stream, Sequence[int]], *, exactly: bool = False
+    ) -> None:
         """Go on with what another process let be carried, of which ``told`` is counted already.
 
-        The totals are told of none of it: they were written at another time.
+        Unless ``told`` is what stands in the totals ``exactly``, these are told of none of it: they
+        were written at another time.
         """
         for leg in session.legs:
             for stream in leg.streams:
-                self._resume(stream, told.get(stream, (0, 0, 0, 0)))
+                self._resume(stream, told.get(stream, (0, 0, 0, 0, 0)), exactly)
         for stream in session.caller.streams:
             if stream.offloaded != stream.peer.offloaded:
                 self._drop(stream, self._now() + RETRY)
 
-    def _resume(self, stream: Stream, told: Sequence[int]) -> None:
+    def _resume(self, stream: Stream, told: Sequence[int], exactly: bool) -> None:
         path, local = self._path, stream.leg.local
         if local is None or not stream.port or not isinstance(path, LastingPath):
             return
@@ -428,11 +436,11 @@ class Offloader:
         if sample is None:
             return
         if sample.packets < told[0] or sample.octets < told[1]:
-            told = (0, 0, 0, 0)  # it is another flow than was told of
-        packets, octets, refused, failed = told
-        missed = sample.tap_lost
+            told = (0, 0, 0, 0, 0)  # it is another flow than was told of
+        packets, octets, refused, failed, missed = told
+        missed = missed if exactly else sample.tap_lost
         carried = Carried(stream, flow or FlowId(0), packets, octets, refused, failed, missed)
-        carried.totalled = sample.packets
+        carried.totalled = packets if exactly else sample.packets
         if flow is not None:
             carried.look = self._path.glancer(flow)
             self._carried[flow] = self._by_stream[stream] = carried

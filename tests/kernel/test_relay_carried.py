@@ -31,13 +31,19 @@ PATIENCE = 10.0
 class Call:
     """A relay and a call through it, with both parties where they say they are."""
 
-    def __init__(self, folder: Path, *options: str, before: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        before: tuple[str, ...] = (),
+        program: str = "rtpproxy_tw.tools.launcher",
+    ) -> None:
         self.path = str(folder / "control")
         self.log = (folder / "log").open("wb")
         self.relay = subprocess.Popen(
             [
                 *before,
-                *(sys.executable, "-m", "rtpproxy_tw.tools.launcher", "-f", "-F"),
+                *(sys.executable, "-m", program, "-f", "-F"),
                 *("-s", f"cunix:{self.path}", "-l", "127.0.0.1", "-m", "46400", "-M", "46420"),
                 *("-p", str(folder / "pid"), "--fast-path", "ebpf", *options),
             ],

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,55 @@ def test_the_kernel_path_goes_on_after_a_planned_restart(call: Call, tmp_path: P
     names = "npkts_ina npkts_ino nrelayed ndropped rtpa_nsent rtpa_nrcvd rtpa_ndups rtpa_nlost"
     assert call.ask(f"Q c f t {names}") == f"{sent} {sent} {2 * sent} 0 {sent} {sent} 0 0"
     assert call.ask("G npkts_rcvd npkts_relayed") == f"{2 * sent} {2 * sent}"
+
+
+@pytest.fixture
+def held_up(tmp_path: Path) -> Iterator[Call]:
+    """The same, of a relay whose successors stop when they have been told everything."""
+    made = Call(tmp_path, program="tests.kernel.held_up")
+    try:
+        made.settle()
+        yield made
+    finally:
+        made.close()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_the_kernel_relays_while_neither_process_does(held_up: Call, tmp_path: Path) -> None:
+    """Nothing comes back before a planned restart: both are stopped in the midst of it."""
+    call = held_up
+    for _ in range(2):
+        before = present(tmp_path)
+        os.kill(before, signal.SIGUSR2)
+        wait_until(partial(_has_stopped_child, before), "all is told", 20)
+        (new,) = _children(before)
+        os.kill(before, signal.SIGSTOP)
+        call.exchange(200)
+        os.kill(before, signal.SIGCONT)
+        os.kill(new, signal.SIGCONT)
+        while present(tmp_path) == before:
+            call.exchange(1)
+        assert present(tmp_path) == new
+        # Without a packet through the process: the flows were never taken back.
+        stopped_exchange(call, new, 50)
+    sent = call.sequence
+    names = "npkts_ina npkts_ino nrelayed ndropped rtpa_nsent rtpa_nrcvd rtpa_ndups rtpa_nlost"
+    assert call.ask(f"Q c f t {names}") == f"{sent} {sent} {2 * sent} 0 {sent} {sent} 0 0"
+    assert call.ask("G npkts_rcvd npkts_relayed") == f"{2 * sent} {2 * sent}"
+    # One of the two is ours to end, the other is a child of the first.
+    os.kill(present(tmp_path), signal.SIGTERM)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _has_stopped_child(pid: int) -> bool:
+    return any(map(_is_stopped, _children(pid)))
 
 
 def test_an_end_in_order_leaves_nothing_in_the_kernel(call: Call, tmp_path: Path) -> None:
