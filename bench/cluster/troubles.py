@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.cluster.signalling import Signalling
-from bench.cluster.world import HOSTS, MEDIA, REDIS, ROOT, ClusterError, World, end
+from bench.cluster.world import HOSTS, MEDIA, PHONES, REDIS, ROOT, ClusterError, World, end
 
 AWAY = 5.0
 """Seconds for which Redis is in trouble."""
@@ -179,6 +179,41 @@ def _forwarded(world: World) -> int:
     return sum(world.metric(name, line) for name in world.living())
 
 
+def overloaded(world: World, sip: Signalling) -> str:
+    """As much media comes to a relay as a process can send; new calls go to the other one."""
+    world.ask(MEDIA["one"], f"U loud {PHONES} 4000 f")
+    port = world.ask(MEDIA["one"], f"L loud {PHONES} 4002 f t").split()[0]
+    argv = [sys.executable, "-c", FLOOD, PHONES, "4000", MEDIA["one"], port]
+    flood = world.run("phones", argv, "flood.log")
+    slowest, refused, until = 0.0, 0, time.monotonic() + FLOODED
+    while time.monotonic() < until:
+        took = world.seconds_for(MEDIA["one"], f"U probe1 {PHONES} 4 p")
+        slowest = max(slowest, took)
+        refused = max(refused, world.metric("one", "relay_overloaded"))
+        time.sleep(0.1)
+    end(flood)
+    told = "" if refused else "; it was not overloaded"
+    return f"slowest command of that one {1000 * slowest:.0f} ms{told}"
+
+
+FLOODED = 12.0
+"""Seconds; after some two of them new calls are refused."""
+
+FLOOD = """
+import socket, sys
+host, port, to, at = sys.argv[1:]
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((host, int(port)))
+s.connect((to, int(at)))
+packet = b"\\x80\\0\\0\\1" + bytes(4) + b"\\0\\0\\0\\1" + bytes(160)
+while True:
+    try:
+        s.send(packet)
+    except OSError:
+        pass
+"""
+
+
 # Take-over by each trigger, where nothing else can trigger it: the address is on both hosts from
 # the beginning, and a route changes.
 
@@ -214,6 +249,11 @@ def as_usual(world: World) -> None:
 def on_both(world: World) -> None:
     """The first relay's address is on the other's host, too."""
     world.have_both(MEDIA["one"], "two")
+
+
+def protected(world: World) -> None:
+    """Relays look at how busy they are."""
+    world.options.append("--overload_prot")
 
 
 def clocks_apart(world: World) -> None:
@@ -268,6 +308,7 @@ SCENARIOS = {
     "redis-garbage": Scenario(redis_garbage, 5),
     "redis-readonly": Scenario(redis_readonly, 5),
     "redis-full": Scenario(redis_full, 5),
+    "overloaded": Scenario(overloaded, 4, protected),
     "rehashed": Scenario(
         rehashed,
         1,

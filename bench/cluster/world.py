@@ -59,6 +59,8 @@ class World:
         self.fast_path = fast_path
         self.prefixes: dict[str, Sequence[str]] = {}
         """Words before the command line of a relay."""
+        self.options: list[str] = []
+        """What relays are told besides."""
         self.trees: dict[str, Path] = {}
         """Where a relay's program is, if it is not this one."""
         self.folder = Path(tempfile.mkdtemp(prefix="bench-cluster-"))
@@ -148,6 +150,7 @@ class World:
                 stdout=sink,
                 stderr=sink,
                 cwd=tree,
+                start_new_session=True,
                 env={**os.environ, "TERM": "dumb"},
             )
 
@@ -180,6 +183,7 @@ class World:
         argv += ["--cluster-listen", f"{HOSTS[name]}:7000", "-p", "/dev/null", "-d", "INFO"]
         argv += ["--control-allow", "10.9.0.0/24", "--http", f"unix:{self.folder}/{name}.http"]
         argv += ["--fast-path", self.fast_path, "-L", str(FILES), "-T", "600"]
+        argv += self.options
         made = self.relays[name] = self.run(name, argv, f"{name}.log", self.trees.get(name, ROOT))
 
         def answers() -> bool:
@@ -265,8 +269,7 @@ class World:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill it, even where it stands still."""
+    """Kill it with its children, even where it stands still."""
     if process.poll() is None:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
