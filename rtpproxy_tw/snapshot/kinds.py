@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import lru_cache
 from math import inf, isfinite
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from rtpproxy_tw.addresses import canonical
@@ -38,6 +39,10 @@ class Kind(NamedTuple):
 
     pack: Callable[[Any], Any] | None
     unpack: Callable[[Any, float], Any]
+    written: str = ""
+    """An expression of ``value``: where it is true, ``pack`` leaves the value as it is."""
+    taken: str = ""
+    """One of ``value`` and ``shift``: where it is true, ``unpack`` does. See ``quick``."""
 
 
 def _flag(value: Any, shift: float) -> bool:
@@ -54,7 +59,7 @@ def integer(low: int = -GREATEST, high: int = GREATEST) -> Kind:
             return value
         raise Damaged(f"{value!r:.80} is no whole number from {low} to {high}")
 
-    return Kind(None, unpack)
+    return Kind(None, unpack, taken=f"type(value) is int and {low} <= value <= {high}")
 
 
 def _number(value: Any, shift: float) -> float:
@@ -86,7 +91,7 @@ def text(longest: int = LONGEST_TEXT) -> Kind:
             return value
         raise Damaged(f"{value!r:.80} is no text of at most {longest} characters")
 
-    return Kind(None, unpack)
+    return Kind(None, unpack, taken=f"type(value) is str and len(value) <= {longest}")
 
 
 def _pack_octets(value: bytes) -> str:
@@ -122,9 +127,10 @@ def _is_host(host: str) -> bool:
 
 
 def _address(value: Any, shift: float) -> tuple[str, int]:
-    match value:
-        case [str(host), int(port)] if 0 <= port <= 65535 and _is_host(host):
-            return host, int(port)
+    if type(value) is list and len(value) == 2:
+        host, port = value
+        if type(host) is str and type(port) is int and 0 <= port <= 65535 and _is_host(host):
+            return host, port
     raise Damaged(f"{value!r:.80} is no address")
 
 
@@ -136,7 +142,7 @@ def _host(value: Any, shift: float) -> str:
 
 def either(kind: Kind) -> Kind:
     """A value of ``kind``, or none."""
-    pack, unpack = kind
+    pack, unpack, written, taken = kind
 
     def packed(value: Any) -> Any:
         return None if value is None else value if pack is None else pack(value)
@@ -144,12 +150,17 @@ def either(kind: Kind) -> Kind:
     def unpacked(value: Any, shift: float) -> Any:
         return None if value is None else unpack(value, shift)
 
-    return Kind(None if pack is None else packed, unpacked)
+    return Kind(
+        None if pack is None else packed,
+        unpacked,
+        written=f"value is None or {written}" if written else "value is None",
+        taken=f"value is None or {taken}" if taken else "value is None",
+    )
 
 
 def listed(kind: Kind, most: int, into: Callable[[list[Any]], Any] = list) -> Kind:
     """At most ``most`` values of ``kind``, in what ``into`` makes of a list of them."""
-    pack, unpack = kind
+    pack, unpack = kind.pack, kind.unpack
 
     def packed(values: Sequence[Any]) -> list[Any]:
         return list(values) if pack is None else [pack(value) for value in values]
@@ -188,14 +199,21 @@ def one_of(words: type[Enum]) -> Kind:
         except (ValueError, TypeError):
             raise Damaged(f"{value!r:.80} is no {words.__name__}") from None
 
-    return Kind(lambda value: value.value, unpack)
+    return Kind(attrgetter("value"), unpack)
 
 
-FLAG = Kind(None, _flag)
+FLAG = Kind(None, _flag, taken="value is True or value is False")
 INTEGER = integer()
 COUNT = integer(0)
-NUMBER = Kind(None, _number)
-TIME = Kind(_pack_time, _time)
+_IS_NUMBER = f"type(value) is float and -{GREATEST} < value < {GREATEST}"
+NUMBER = Kind(None, _number, taken=_IS_NUMBER)
+TIME = Kind(
+    _pack_time,
+    _time,
+    written=f"-{GREATEST} < value < {GREATEST}",
+    # On the same clock, as it nearly always is.
+    taken=f"not shift and {_IS_NUMBER}",
+)
 """A point in monotonic time, infinities included."""
 TEXT = text()
 OCTETS = Kind(_pack_octets, _octets)

@@ -250,7 +250,9 @@ def _fill_stream(stream: Stream, record: Any, shift: float, link: Link) -> None:
     if policy not in ("strict", "rtpproxy"):
         raise Damaged(f"{policy!r:.80} is no latching policy")
     make, shape = LATCHES[policy]
-    stream.latch = shape.fill(make(stream.component), record.get("latch"), shift)
+    if policy != "strict":  # which is what a new one has
+        stream.latch = make(stream.component)
+    shape.fill(stream.latch, record.get("latch"), shift)
     if "feeds" in record:
         link.feeds(stream, FEEDS.unpack(record["feeds"], shift))
 

@@ -7,10 +7,10 @@ not know. So a record may be read by the version before and by the one after.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from operator import attrgetter
 from typing import Any
 
 from rtpproxy_tw.snapshot.kinds import Damaged, Kind
+from rtpproxy_tw.snapshot.quick import Field, reader, writer
 
 
 class Shape:
@@ -26,37 +26,39 @@ class Shape:
         self.left_out = frozenset(left_out)
         self.names = tuple(fields)
         # Attributes of the implementation are written without their underscore.
-        self._words = tuple(name.lstrip("_") for name in fields)
-        # A pair of attributes at least makes attrgetter answer with a tuple.
-        self._get = attrgetter(*self.names, *self.names[:1])
-        self._packed = [
-            (word, kind.pack)
-            for word, kind in zip(self._words, fields.values(), strict=True)
-            if kind.pack is not None
-        ]
-        self._fields = [
-            (word, name, kind.unpack)
-            for word, (name, kind) in zip(self._words, fields.items(), strict=True)
-        ]
+        self._fields = [Field(name, name.lstrip("_"), kind) for name, kind in fields.items()]
+        # Made at the first need: a start needs none of them.
+        self._write: Callable[[Any], dict[str, Any]] | None = None
+        self._read: Callable[[Any, dict[str, Any], float], None] | None = None
 
     def pack(self, thing: Any) -> dict[str, Any]:
         """What JSON can be made of."""
-        made = dict(zip(self._words, self._get(thing), strict=False))
-        for word, pack in self._packed:
-            made[word] = pack(made[word])
-        return made
+        write = self._write
+        if write is None:
+            write = self._write = writer(self._fields)
+        return write(thing)
 
     def fill(self, thing: Any, record: Any, shift: float) -> Any:
         """``thing`` with what ``record`` says. Raises Damaged."""
         if type(record) is not dict:
             raise Damaged(f"{record!r:.80} is no object")
-        for word, name, unpack in self._fields:
+        read = self._read
+        if read is None:
+            read = self._read = reader(self._fields)
+        try:
+            read(thing, record, shift)
+        except Damaged:
+            self._say_where(record, shift)
+            raise
+        return thing
+
+    def _say_where(self, record: dict[str, Any], shift: float) -> None:
+        for _, word, kind in self._fields:
             if word in record:
                 try:
-                    setattr(thing, name, unpack(record[word], shift))
+                    kind.unpack(record[word], shift)
                 except Damaged as damage:
                     raise Damaged(f"{word}: {damage}") from None
-        return thing
 
     def unpack(self, record: Any, shift: float) -> Any:
         """A new object as ``record`` says. Raises Damaged."""
