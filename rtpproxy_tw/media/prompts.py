@@ -12,6 +12,7 @@ import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from twisted.logger import Logger
@@ -223,7 +224,9 @@ class ThreadReader:
                 data = os.pread(fd, size, at)
             except OSError:
                 data = None
-            self._reactor.callFromThread(done, data)
+            # The reactor hears of it with its next turn though it cannot be woken for that.
+            with suppress(OSError):
+                self._reactor.callFromThread(done, data)
 
 
 __all__ = ["Prompt", "PromptRefused", "Prompts", "Reader", "ThreadReader", "Track"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -98,8 +100,11 @@ class Parties:
             each.close()
 
 
-def play(proxy: Commander, host: str, relay: str) -> None:
-    """A whole call: set-up, media, a re-INVITE, a recording, a prompt, questions, its end."""
+def play(proxy: Commander, host: str, relay: str) -> str:
+    """A whole call: set-up, media, a re-INVITE, a recording, a prompt, questions, its end.
+
+    Its Call-ID; none where it was refused from the start.
+    """
     parties = Parties(proxy, host, relay, f"call{next(_calls)}")
     name = parties.name
     try:
@@ -116,13 +121,31 @@ def play(proxy: Commander, host: str, relay: str) -> None:
         deleted = proxy.ask(f"D {name} a b")
         assert deleted in ("0", "E50"), deleted
         assert proxy.ask(f"D {name} a b") == "E50"
+        return name if ports else ""
     finally:
         parties.close()
 
 
 def prompt(folder: Path) -> None:
-    """A file for the scenario's ``P``."""
-    (folder / "prompt.0").write_bytes(b"\x7f" * 800)
+    """A file for the scenario's ``P``, another one than before."""
+    (folder / "prompt.0").unlink(missing_ok=True)
+    (folder / "prompt.0").write_bytes(b"\x7f" * 40_000)
+
+
+def asked(path: Path, request: str) -> str:
+    """What comes back over a stream socket, asked again where that is nothing."""
+    for _ in range(TRIES):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(2.0)
+            client.connect(str(path))
+            client.sendall(request.encode())
+            reply = b""
+            while part := client.recv(65536):
+                reply += part
+            if reply:
+                return reply.decode()
+        time.sleep(0.01)
+    raise AssertionError(f"no reply to {request!r}")
 
 
 def _bound(host: str) -> socket.socket:

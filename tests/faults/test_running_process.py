@@ -17,8 +17,9 @@ import pytest
 from tests.e2e import loopback
 from tests.e2e.process import wait_until
 from tests.e2e.relay import CONTROL_PORT, Relay
-from tests.faults.injection import AVAILABLE, Injection
-from tests.faults.scenario import Parties, Proxy, play, prompt
+from tests.faults.calls import ALONE, SPARED, Call
+from tests.faults.injection import AVAILABLE, Injection, Trace
+from tests.faults.scenario import Parties, Proxy, asked, play, prompt
 
 pytestmark = [
     pytest.mark.e2e,
@@ -28,26 +29,7 @@ pytestmark = [
 
 HOST, CLIENT = loopback.host(86), loopback.host(87)
 
-REFUSALS = {
-    "socket": ("EMFILE", "ENOBUFS"),
-    "bind": ("EADDRINUSE", "EACCES", "EADDRNOTAVAIL"),
-    "setsockopt": ("ENOMEM",),
-    "sendto": ("EPERM", "ENOBUFS", "ENETUNREACH"),
-    "recvfrom": ("ECONNREFUSED", "ENOMEM"),
-    "openat": ("EMFILE", "ENOSPC", "EIO"),
-    "write": ("ENOSPC", "EIO"),
-    "rename": ("EIO", "EROFS"),
-    "unlink": ("EIO",),
-    "fsync": ("EIO",),
-    "newfstatat": ("EIO",),
-    "pread64": ("EIO",),
-    "epoll_ctl": ("ENOMEM",),
-    "connect": ("ENETUNREACH",),
-    "mkdir": ("ENOSPC",),
-    "statfs": ("EIO",),
-}
-
-MOST = 60
+MOST = 150
 """Uses of one call in one scenario: enough for all of them."""
 
 SOME = (1, 2, 3, 5, 8, 13, 21, 34, 55)
@@ -67,6 +49,15 @@ class Setting:
     ports: list[int]
     folder: Path
 
+    def play(self, streams: bool = True) -> None:
+        """The scenario: a whole call, and what others than SIP proxies ask."""
+        prompt(self.folder)
+        play(self.proxy, CLIENT, HOST)
+        if not streams:
+            return
+        assert asked(self.folder / "control", "V") == "20040107\n"
+        assert " 200 " in asked(self.folder / "http", "GET /metrics HTTP/1.0\r\n\r\n")
+
     def descriptors(self) -> int:
         """How many the process has."""
         return len(os.listdir(f"/proc/{self.relay.pid}/fd"))
@@ -77,15 +68,18 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
     folder = tmp_path_factory.mktemp("faults")
     (folder / "recordings").mkdir()
     prompt(folder)
-    options = ["-r", str(folder / "recordings"), "--prompt-dir", str(folder), "-p", "/dev/null"]
-    options += ["--record-min-free", "0", "--fast-path", "none", "--http", "none"]
-    with Relay(HOST, folder, [], options) as relay:
+    (folder / "spool").mkdir()
+    options = ["-r", str(folder / "recordings"), "-S", str(folder / "spool")]
+    options += ["--prompt-dir", str(folder), "-p", "/dev/null", "--record-min-free", "0"]
+    options += ["--record-calls", str(folder / "calls"), "--fast-path", "none"]
+    options += ["--http", f"unix:{folder}/http"]
+    with Relay(HOST, folder, [f"unix:{folder}/control"], options) as relay:
         proxy = Proxy(CLIENT, (HOST, CONTROL_PORT))
         beside = Parties(proxy, CLIENT, HOST, "beside")
         ports = beside.set_up()
         made = Setting(relay, proxy, beside, ports, folder)
         assert beside.exchange(ports, ARRIVES) == 2
-        play(proxy, CLIENT, HOST)  # what is done for the first time
+        made.play()  # what is done for the first time
         yield made
         assert proxy.ask("D beside a b") == "0"
         beside.close()
@@ -95,33 +89,36 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
 def wait_until_over(setting: Setting, descriptors: int) -> None:
     """As many as before, once the last file has been written."""
     wait_until(lambda: setting.descriptors() <= descriptors, "descriptors are closed", 5)
-    assert setting.relay.count_sessions() == 1
+    assert "\nactive sessions: 1\n" in setting.proxy.ask("I")
 
 
-@pytest.mark.parametrize("call, error", [(call, each[0]) for call, each in REFUSALS.items()])
+@pytest.mark.parametrize("call", ALONE, ids=lambda call: call.name)
 def test_a_refusal_of_the_kernel_costs_what_it_refused_and_no_more(
-    setting: Setting, call: str, error: str
+    setting: Setting, call: Call
 ) -> None:
-    refuse(setting, call, error, SOME)
+    refuse(setting, call, call.errors[0], SOME)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call, error", [(c, e) for c, each in REFUSALS.items() for e in each])
+@pytest.mark.parametrize("call, error", [(c, e) for c in ALONE for e in c.errors], ids=str)
 def test_every_refusal_of_the_kernel_costs_what_it_refused_and_no_more(
-    setting: Setting, call: str, error: str
+    setting: Setting, call: Call, error: str
 ) -> None:
     refuse(setting, call, error, range(1, MOST))
 
 
-def refuse(setting: Setting, call: str, error: str, uses: Iterable[int]) -> None:
+def refuse(setting: Setting, call: Call, error: str, uses: Iterable[int]) -> None:
     """Those ``uses`` of a call fail, one in each run of the scenario, until there are no more."""
     setting.proxy.ask("V")
     before = setting.descriptors()
     for when in uses:
-        injection = Injection(setting.relay.pid, call, error, when, setting.folder / "strace")
+        injection = Injection(setting.relay.pid, call.calls, error, when, setting.folder / "strace")
         with injection:
-            play(setting.proxy, CLIENT, HOST)
+            setting.play(streams=not call.datagrams_only)
             heard = setting.beside.exchange(setting.ports, ARRIVES)
+            wait_until_over(setting, before)
+            if call.now_and_then and when == 1:
+                injection.wait()
         # The refused call may have been one of the other call's own.
         assert heard >= 2 - injection.happened, (call, error, when)
         assert setting.beside.exchange(setting.ports, ARRIVES) == 2, (call, error, when)
@@ -129,11 +126,21 @@ def refuse(setting: Setting, call: str, error: str, uses: Iterable[int]) -> None
         if not injection.happened:
             break
     else:
-        raise AssertionError("it never ends")
+        assert uses is SOME, "it never ends"
+    assert when > 1, "the relay never does it"
     setting.relay.assert_had_no_accident()
 
 
+def test_all_that_the_relay_calls_is_made_to_fail_or_cannot(setting: Setting) -> None:
+    with Trace(setting.relay.pid, setting.folder / "strace") as trace:
+        setting.play()
+        setting.beside.exchange(setting.ports, ARRIVES)
+    known = set(SPARED).union(*(call.names for call in ALONE))
+    assert trace.calls() - known == set()
+    assert {"recvfrom", "sendto", "openat", "write"} <= trace.calls()
+
+
 def test_there_are_recordings_of_what_was_not_refused(setting: Setting) -> None:
-    play(setting.proxy, CLIENT, HOST)
+    setting.play()
     wait_until(lambda: any((setting.folder / "recordings").glob("*.rtp")), "a recording", 5)
     assert shutil.disk_usage(setting.folder).free

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import queue
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -242,6 +245,22 @@ def test_the_thread_hands_its_results_to_the_reactor(tmp_path: Path) -> None:
     os.close(fd)
     reader.stop()
     assert "prompts" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_thread_lives_though_the_reactor_cannot_be_woken(tmp_path: Path) -> None:
+    class Asleep:
+        def callFromThread(self, call: Callable[[bytes | None], None], result: bytes) -> None:
+            call(result)  # it is queued, and then the pipe refuses what would wake the reactor
+            raise OSError(errno.ENOSPC, "no space")
+
+    (tmp_path / "x").write_bytes(b"hello")
+    reader = ThreadReader(Asleep())
+    results: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    with (tmp_path / "x").open("rb") as file:
+        for at, expected in ((0, b"hello"), (2, b"llo")):
+            reader.read(file.fileno(), 100, at, results.put)
+            assert results.get(timeout=5) == expected
+    reader.stop()
 
 
 def test_many_players_do_not_hold_the_reactor(tmp_path: Path) -> None:
