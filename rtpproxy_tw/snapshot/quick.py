@@ -37,7 +37,10 @@ def writer(fields: Sequence[Field]) -> Callable[[Any], dict[str, Any]]:
             packed = f"value if {kind.written} else {packed}"
         body += [f"value = thing.{name}", f"value{number} = {packed}"]
         entries.append(f"{word!r}: value{number},")
-    return _made(["def made(thing):", *body, "return {", *entries, "}"], known)
+    made: Callable[[Any], dict[str, Any]] = _made(
+        ["def made(thing):", *body, "return {", *entries, "}"], known
+    )
+    return made
 
 
 def reader(fields: Sequence[Field]) -> Callable[[Any, dict[str, Any], float], None]:
@@ -53,7 +56,10 @@ def reader(fields: Sequence[Field]) -> Callable[[Any, dict[str, Any], float], No
             f" value = record[{word!r}]",
             f" thing.{name} = {unpacked}",
         ]
-    return _made(["def made(thing, record, shift):", *body], known)
+    made: Callable[[Any, dict[str, Any], float], None] = _made(
+        ["def made(thing, record, shift):", *body], known
+    )
+    return made
 
 
 def _made(lines: Sequence[str], known: dict[str, Any]) -> Any:
