@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -61,7 +60,7 @@ from rtpproxy_tw.media.prompts import Prompts, ThreadReader
 from rtpproxy_tw.media.resizer import Resizer
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.media.userspace import UserspacePlane
-from rtpproxy_tw.overload import EVERY, Overload
+from rtpproxy_tw.overload import EVERY, Overload, occupied
 from rtpproxy_tw.planes import make_plane
 from rtpproxy_tw.processing_succession import Notices, ProcessingPart
 from rtpproxy_tw.recording.clock import SteadyWall
@@ -426,7 +425,7 @@ class Control:
         executor: Executor = telling.insight.metered(dispatcher)
         for each in cluster:
             executor = each.noting(executor, registry)
-        self.overload = Overload(time.thread_time, reactor.seconds, self._overloaded)
+        self.overload = Overload(occupied, reactor.seconds, self._overloaded)
         self._too_busy = TOO_BUSY[settings.overload_profile]
         self.responder = responder = Responder(
             dialect=RtpproxyDialect(bridging=settings.addresses.bridging),
@@ -441,7 +440,7 @@ class Control:
         self.negotiator.too_busy = self._too_busy if active else None
         if active:
             self.log.error(
-                "overloaded ({load:.0%} of a processor): no new sessions", load=self.overload.load
+                "overloaded (busy {load:.0%} of the time): no new sessions", load=self.overload.load
             )
         else:
             self.log.info("no longer overloaded: new sessions are taken again")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from rtpproxy_tw.reporting.exposition import Family, single
 
@@ -16,9 +18,21 @@ EVERY = 0.5
 WEIGHT = 0.2
 """Of the latest look in the mean, which so follows within some two seconds."""
 
+SCHEDSTAT = "/proc/thread-self/schedstat"
+"""Nanoseconds on a processor and of waiting for one, and a count: proc(5)."""
+
+
+def occupied(path: str = SCHEDSTAT) -> float:
+    """Seconds in which the calling thread had something to do: on a processor, or waiting for one
+    that others used, where the kernel tells of that."""
+    waited = 0
+    with suppress(OSError, ValueError, IndexError), open(path, "rb") as file:
+        waited = int(file.read().split()[1])
+    return time.thread_time() + waited / 1e9
+
 
 class Overload:
-    """``used`` gives the seconds that the thread which does everything has used a processor,
+    """``used`` gives the seconds in which the thread that does everything was :func:`occupied`,
     ``now`` those that have passed. ``changed`` is told when it begins and when it is over.
     """
 
@@ -33,7 +47,7 @@ class Overload:
         self._changed = changed
         self._before: tuple[float, float] | None = None
         self.load = 0.0
-        """The part of a processor that is used, of late."""
+        """The part of the time in which it was, of late."""
         self.active = False
 
     def look(self) -> None:

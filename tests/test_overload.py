@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from rtpproxy_tw.assembly import TOO_BUSY
 from rtpproxy_tw.commands import Lookup, Remote, Update
 from rtpproxy_tw.configuration.settings import ControlAddress, Settings
 from rtpproxy_tw.errors import CommandError
-from rtpproxy_tw.overload import EVERY, HIGH, LOW, Overload
+from rtpproxy_tw.overload import EVERY, HIGH, LOW, Overload, occupied
 from tests.fakes import Bench
 from tests.test_tap import Running
 
@@ -75,6 +76,16 @@ def test_while_overloaded_new_sessions_are_refused_and_others_served() -> None:
     assert len(bench.registry) == 2
 
 
+def test_waiting_for_a_processor_that_others_use_is_no_leisure(tmp_path: Path) -> None:
+    path = tmp_path / "schedstat"
+    path.write_text("5000000 7200000000000 12\n")
+    assert occupied(str(path)) >= 7200.0
+    for text in ("", "nothing", "1"):
+        path.write_text(text)
+        assert occupied(str(path)) < 7200.0
+    assert occupied(str(tmp_path / "absent")) < 7200.0
+
+
 def test_only_opensips_is_told_so_that_it_tries_another_relay() -> None:
     assert TOO_BUSY == {"original": 98, "kamailio": 98, "opensips": 10}
 
@@ -83,11 +94,11 @@ def test_only_opensips_is_told_so_that_it_tries_another_relay() -> None:
 def test_a_relay_looks_at_what_its_own_thread_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     used = [0.0, 0.0]  # seconds, and whether it is busy
 
-    def thread_time() -> float:
+    def occupied() -> float:
         used[0] += used[1]
         return used[0]
 
-    monkeypatch.setattr("rtpproxy_tw.assembly.time.thread_time", thread_time)
+    monkeypatch.setattr("rtpproxy_tw.assembly.occupied", occupied)
     monkeypatch.setattr("rtpproxy_tw.assembly.EVERY", 0.01)
     here = LocalAddresses((LocalAddress("127.0.0.1"),))
     control = (ControlAddress("udp", "127.0.0.1", 0),)

@@ -203,12 +203,13 @@ FLOOD = """
 import socket, sys
 host, port, to, at = sys.argv[1:]
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_UDP, 103, 172)  # UDP_SEGMENT: so many octets are a packet
 s.bind((host, int(port)))
 s.connect((to, int(at)))
-packet = b"\\x80\\0\\0\\1" + bytes(4) + b"\\0\\0\\0\\1" + bytes(160)
+packets = (b"\\x80\\0\\0\\1" + bytes(4) + b"\\0\\0\\0\\1" + bytes(160)) * 60
 while True:
     try:
-        s.send(packet)
+        s.send(packets)
     except OSError:
         pass
 """
