@@ -9,7 +9,9 @@
    got
                                 whole     counters, replies, ... ; one message each
    got
-                                rest      what has changed in these since, and their recordings
+                                same      which of these are as they were, and have nothing more
+   got
+                                rest      what has changed in others, and their recordings
    got
                                 gone      which of them are to be forgotten
    got
@@ -23,7 +25,11 @@
 Until ``serving`` has come nothing has changed for the old relay: it has only sent copies of its
 descriptors, and nobody else has read from them. So on any error it goes on as if nothing had been.
 
-With a relay that understands the first version of this only, nothing goes ahead.
+Sessions are written down while the new process is being started already. What has changed by the
+time they go ahead is part of what has changed in the end.
+
+With a relay that understands the second version of this only, there is no ``same``; with one that
+understands the first, nothing goes ahead.
 """
 
 from __future__ import annotations
@@ -37,17 +43,25 @@ from rtpproxy_tw.continuity.channel import MOST_DESCRIPTORS, Channel, HandoverEr
 from rtpproxy_tw.session import Session
 from rtpproxy_tw.snapshot import records
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Of these messages."""
 
+WITHOUT_SAME = 2
+"""The version before: each session that went ahead has its record in the end."""
+
 WITHOUT_AHEAD = 1
-"""The version before: everything is sent when nobody relays any more."""
+"""Everything is sent when nobody relays any more."""
+
+UNDERSTOOD = (WITHOUT_AHEAD, WITHOUT_SAME, PROTOCOL)
 
 MOST_SESSIONS = 48
 """In one message: four descriptors each, and some to spare for recordings."""
 
 MOST_CHANGES = 24
 """In one message: few, so that it is read while the next one is written."""
+
+MOST_SAME = 128
+"""Likewise, of those that are but named."""
 
 SLICE = 0.005
 """Seconds of a turn that sessions sent ahead may take; packets wait as long."""
@@ -68,7 +82,8 @@ def boot() -> str:
 class Giver:
     """Hands over what it is given to the relay at the other end of ``channel``.
 
-    To be called in this order: :meth:`begin`; :meth:`ahead` again and again, with
+    To be called in this order: :meth:`prepare`, as often as there is time; :meth:`begin`;
+    :meth:`ahead` again and again, with
     :meth:`acknowledged` whenever the other relay has something to say; :meth:`finish`. ``sessions``
     gives those that there are; what ``lasting`` parts say goes ahead, what the other ``parts`` say
     does not. ``now`` gives monotonic seconds. All of it may raise HandoverError.
@@ -98,8 +113,22 @@ class Giver:
         self._sent: dict[Session, tuple[int, dict[str, Any]]] = {}
         """What went ahead: number and record."""
         self._queue: list[Session] = []
+        self._written: dict[Session, Written] = {}
+        """What is prepared."""
+        self._unwritten: list[Session] | None = None
         self.hello: Mapping[str, Any] = {}
         """What the other relay has said of itself."""
+
+    def prepare(self) -> bool:
+        """Write some sessions down before the other relay is there; False when all are."""
+        if self._unwritten is None:
+            self._unwritten = list(self._sessions())
+        until = self._now() + SLICE
+        while self._unwritten and self._now() < until:
+            session = self._unwritten.pop()
+            if session.ended is None:
+                self._written[session] = _written(session)
+        return bool(self._unwritten)
 
     def begin(self) -> None:
         """The other relay is there, and has said so."""
@@ -132,8 +161,7 @@ class Giver:
         self._settle(0)
         self._wholes(self._first)
         fresh: list[Session] = []
-        for body, descriptors in batches(self._rest(fresh), MOST_CHANGES):
-            self._send("rest", body, descriptors)
+        self._give_rest(fresh)
         if self._sent:
             gone = [number for number, _ in self._sent.values()]
             self._send("gone", records.to_line({"numbers": gone}), [])
@@ -154,32 +182,53 @@ class Giver:
         return bool(self._queue)
 
     def _pack_ahead(self, session: Session, descriptors: list[int]) -> bytes:
-        record = records.pack(session, {})
+        if session not in self._written or self._written[session][0] != _ports(session):
+            self._written[session] = _written(session)
+        _, record, line = self._written.pop(session)
         number = next(self._numbers)
         self._sent[session] = number, record
         luggage = Luggage()
         parts = _said(self._lasting, session, luggage)
         descriptors += luggage.descriptors
         belongings = {"parts": parts, "number": number, "descriptors": len(luggage.descriptors)}
-        return records.to_line({**record, **belongings})
+        return _joined(line, records.to_line(belongings))
 
-    def _rest(self, fresh: list[Session]) -> Iterator[Packed]:
+    def _give_rest(self, fresh: list[Session]) -> None:
         """What became of those that went ahead; ``fresh`` gets all that must be sent as a whole.
 
         What went in vain is left in ``_sent``.
         """
+        same: list[int] = []
+        for body, descriptors in batches(self._rest(fresh, same), MOST_CHANGES):
+            self._send("rest", body, descriptors)
+        self._send_same(same)
+
+    def _rest(self, fresh: list[Session], same: list[int]) -> Iterator[Packed]:
+        names_same = self._protocol > WITHOUT_SAME
         for session in self._sessions():
             sent = self._sent.get(session)
             changed = None if sent is None else records.changes(sent[1], records.pack(session, {}))
             if sent is None or changed is None:
                 fresh.append(session)
+                continue
+            del self._sent[session]
+            luggage = Luggage()
+            parts = _said(self._parts, session, luggage)
+            if names_same and not changed and not parts:
+                same.append(sent[0])
+                if len(same) >= MOST_SAME:
+                    self._send_same(same)
             else:
-                del self._sent[session]
-                yield self._change(session, sent[0], changed)
+                yield self._change(sent[0], changed, parts, luggage)
 
-    def _change(self, session: Session, number: int, changed: dict[str, Any]) -> Packed:
-        luggage = Luggage()
-        parts = _said(self._parts, session, luggage)
+    def _send_same(self, numbers: list[int]) -> None:
+        if numbers:
+            self._send("same", records.to_line({"numbers": numbers}), [])
+            numbers.clear()
+
+    def _change(
+        self, number: int, changed: dict[str, Any], parts: dict[str, Any], luggage: Luggage
+    ) -> Packed:
         count = len(luggage.descriptors)
         record = {"number": number, "changed": changed, "parts": parts, "descriptors": count}
         return record, luggage.descriptors
@@ -214,6 +263,24 @@ class Giver:
 
 Packed = tuple[dict[str, Any], list[int]]
 """A record and its descriptors."""
+
+
+Written = tuple[object, dict[str, Any], bytes]
+"""What ports a session had, its record without parts, and the line of that."""
+
+
+def _written(session: Session) -> Written:
+    record = records.pack(session, {})
+    return _ports(session), record, records.to_line(record)
+
+
+def _ports(session: Session) -> object:
+    return [(leg.local, leg.port) for leg in session.legs]
+
+
+def _joined(one: bytes, other: bytes) -> bytes:
+    """The line of an object that has what those of two lines have."""
+    return one[:-2] + b"," + other[1:]
 
 
 def _said(parts: Iterable[Part], session: Session, luggage: Luggage) -> dict[str, Any]:

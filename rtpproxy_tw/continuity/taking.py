@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.logger import Logger
 
 from rtpproxy_tw.continuity.belongings import Luggage, Part, Whole
 from rtpproxy_tw.continuity.channel import LONGEST_BODY, Channel, HandoverError, Message
-from rtpproxy_tw.continuity.giving import PROTOCOL, WITHOUT_AHEAD, boot
+from rtpproxy_tw.continuity.giving import PROTOCOL, UNDERSTOOD, boot
 from rtpproxy_tw.session import Session, SessionKey
 from rtpproxy_tw.snapshot import records
 from rtpproxy_tw.snapshot.kinds import Damaged
 
-KINDS = ("whole", "ahead", "rest", "gone", "sessions", "end")
+KINDS = ("whole", "ahead", "same", "rest", "gone", "sessions", "end")
 """Of messages."""
 
 
@@ -55,12 +55,15 @@ class Taker:
         """Sessions."""
         self.refused = 0
 
-    def take(self, channel: Channel, version: str, **hello: object) -> None:
-        """Take everything, up to the ``end``; ``hello`` is what else the other relay is told of us.
+    def take(
+        self, channel: Channel, version: str, kernel: Mapping[str, object] | None = None
+    ) -> None:
+        """Take everything, up to the ``end``; ``kernel`` is of what kind our part of it is.
 
         Raises HandoverError or Damaged.
         """
-        channel.send("hello", version=version, protocol=PROTOCOL, pid=os.getpid(), **hello)
+        about = {"version": version, "protocol": PROTOCOL, "pid": os.getpid(), "kernel": kernel}
+        channel.send("hello", b"", (), **about)
         begin = channel.receive("begin")
         self.begin(begin.fields)
         while (message := channel.receive(*KINDS)).kind != "end":
@@ -73,7 +76,7 @@ class Taker:
 
     def begin(self, fields: dict[str, Any]) -> None:
         """What clock the records are of. Raises HandoverError."""
-        if fields.get("protocol") not in (WITHOUT_AHEAD, PROTOCOL):
+        if fields.get("protocol") not in UNDERSTOOD:
             raise HandoverError(f"protocol {fields.get('protocol')!r:.20} is not known here")
         clock = fields.get("clock")
         if not isinstance(clock, int | float):
@@ -87,6 +90,8 @@ class Taker:
         match message.kind:
             case "whole":
                 self._whole(message)
+            case "same":
+                self._same(message)
             case "gone":
                 self._gone(message)
             case kind:
@@ -149,29 +154,42 @@ class Taker:
     def _rest(self, record: Any, descriptors: list[int]) -> None:
         """What has become of a session that came ahead."""
         luggage = _luggage(record, descriptors)
+
+        def change(session: Session) -> None:
+            records.amend(session, record.get("changed"), self._shift)
+            self._unpack_parts(session, record, luggage)
+
         try:
-            session, link = self._ahead.pop(record.get("number"))
-        except (KeyError, TypeError):
+            self._go_on(record.get("number"), change)
+        finally:
             _close(luggage.rest())
+
+    def _same(self, message: Message) -> None:
+        for number in _numbers(message):
+            try:
+                self._go_on(number, lambda session: None)
+            except Damaged as damage:
+                self._refuse(f"a session: {damage}")
+
+    def _go_on(self, number: Any, change: Callable[[Session], None]) -> None:
+        """A session that came ahead is ours now, changed like this. Raises Damaged."""
+        try:
+            session, link = self._ahead.pop(number)
+        except (KeyError, TypeError):
             raise Damaged("changes of a session that did not come") from None
         try:
             self._is_new(session)
-            records.amend(session, record.get("changed"), self._shift)
-            self._unpack_parts(session, record, luggage)
+            change(session)
             self._admit(session)
         except BaseException:
             self._abandon(session)
             raise
-        finally:
-            _close(luggage.rest())
         self._links.append(link)
         self.taken += 1
 
     def _gone(self, message: Message) -> None:
-        value = records.from_line(message.body, LONGEST_BODY)
-        numbers = value.get("numbers") if type(value) is dict else None
-        for number in numbers if type(numbers) is list else ():
-            if type(number) is int and number in self._ahead:
+        for number in _numbers(message):
+            if number in self._ahead:
                 self._abandon(self._ahead.pop(number)[0])
 
     def _made(self, record: Any, descriptors: list[int]) -> tuple[Session, records.Link]:
@@ -214,6 +232,13 @@ class Taker:
         if self._strict:
             raise Damaged(why)
         self._log.error("not taken over: {why}", why=why)
+
+
+def _numbers(message: Message) -> list[int]:
+    """What sessions that came ahead a message names."""
+    value = records.from_line(message.body, LONGEST_BODY)
+    numbers = value.get("numbers") if type(value) is dict else None
+    return [each for each in numbers if type(each) is int] if type(numbers) is list else []
 
 
 def _luggage(record: Any, descriptors: list[int]) -> Luggage:

@@ -198,7 +198,50 @@ def test_calls_that_begin_while_others_go_ahead_go_ahead_as_well(handover: Hando
     assert handover.differences() == []
 
 
-def test_to_a_relay_of_the_version_before_all_goes_at_the_end() -> None:
+@pytest.mark.parametrize("version", [giving.PROTOCOL, giving.WITHOUT_SAME])
+def test_what_is_written_down_before_the_other_is_there_is_as_good(version: int) -> None:
+    """Whatever happens to a call between its being written down, sent, and gone on with."""
+    made = Handover(version=version)
+    bench = made.bench
+    calls = {name: made.call(name) for name in "abcdef"}
+    try:
+        while made.giver.prepare():
+            pass
+        _heard(bench, calls["a"])
+        bench.registry.end(calls["b"], Ending.DELETED)
+        bench.plane.close(calls["c"].caller)
+        made.call("g")
+        made.hand_over(lambda: _heard(bench, calls["d"]))
+        assert made.differences() == []
+        assert {key.call_id for key in made.other.sessions} == set("acdefg")
+    finally:
+        made.close()
+
+
+def test_calls_with_nothing_new_are_but_named() -> None:
+    """Everything else of them went ahead."""
+    made = Handover()
+    made.giver._parts = ()
+    sent: list[tuple[str, bytes]] = []
+    send = made.channel.send
+
+    def noted(kind: str, body: bytes = b"", *more: Any, **fields: Any) -> None:
+        sent.append((kind, body))
+        send(kind, body, *more, **fields)
+
+    made.channel.send = noted  # type: ignore[method-assign]
+    for number in range(3):
+        made.call(f"call{number}")
+    try:
+        made.hand_over(lambda: _heard(made.bench, next(iter(made.bench.registry))))
+        assert made.differences() == []
+        assert [kind for kind, _ in sent][2:] == ["rest", "same", "end"]
+        assert sent[3][1] == b'{"numbers":[1,2]}\n'
+    finally:
+        made.close()
+
+
+def test_to_a_relay_of_the_first_version_all_goes_at_the_end() -> None:
     """It knows no other way."""
     made = Handover(version=giving.WITHOUT_AHEAD)
     made.call("a")
@@ -239,6 +282,7 @@ def test_a_call_that_is_forgotten_fails_the_hand_over(handover: Handover) -> Non
         ("rest", {"number": 0, "changed": {"caller": {"rtp": {"accepted": -1}}}}, 0),
         ("rest", {"number": 0, "changed": {"caller": {"rtp": {"latch": 5}}}}, 0),
         ("rest", {"number": 0, "changed": {"caller": {"rtp": 5}}}, 0),
+        ("same", {"numbers": [7]}, 1),
     ],
 )
 def test_damaged_records_are_refused_one_by_one(kind: str, record: Any, taken: int) -> None:
