@@ -26,6 +26,7 @@ ROWS: dict[str, Measure] = {
     "cost": passing.cost,
     "delay": passing.delay,
     "many": passing.many,
+    "start": passing.start,
     "core": limit.one_core,
     "growth": limit.growth,
     "tapped": limit.tapped,

@@ -46,6 +46,13 @@ OF_FORWARDING = 0.9 / 0.69
 TENTH = 0.1
 """Of what it costs with the others."""
 
+BEGINNING = 4.0
+"""Seconds after which calls that all began at once, under load, must be in the kernel."""
+
+BY_ITSELF = 4.0
+"""Microseconds of the relay's process for each packet, by which that is seen: what it relays by
+itself takes three times as long, and beginning so many calls keeps it busy for some time yet."""
+
 DELAY = 3.0
 """Microseconds that may be added to the median delay."""
 
@@ -236,6 +243,29 @@ def many(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Fi
             [each.cpu_per_packet("relay") * 1e6 for each in outcomes],
         ),
     ]
+
+
+def start(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Figure]:
+    """Calls that all begin at once, with more packets than the process could relay by itself."""
+    figures = []
+    for calls in (1000, 4500):
+        seconds: list[float] = []
+        lost = 0
+        for repeat in range(repeats):
+            progress(f"{calls} calls that begin under load ({repeat + 1} of {repeats})")
+            with network() as net, ExitStack() as stack:
+                ways = Ways(
+                    stack, net, cpus, niceness, calls=calls, names=[KERNEL], progress=progress
+                )
+                outcome = ways.run(ways.ways[-1], 100_000, 1.5, BEGINNING)
+            seconds.append(outcome.cpu_per_packet("relay") * 1e6)
+            lost += outcome.offered - outcome.received
+        name = f"{calls:,} calls that begin at once at 100 kpps, {BEGINNING:g} s later"
+        figures += [
+            Figure(f"{name}: relay's process", "us", seconds, Bound.AT_MOST, BY_ITSELF),
+            Figure("  lost from then on", "packets", [lost], Bound.AT_MOST, 0, 0),
+        ]
+    return figures
 
 
 def _present() -> list[str]:
