@@ -12,6 +12,33 @@ from bench.cluster.signalling import lacking
 from bench.cluster.troubles import SCENARIOS, TRIGGERS
 from bench.namespaces import missing
 
+WHAT = {
+    "killed": "a relay is killed, its address moves",
+    "unplugged": "a host is gone: no answer from it, its address moves",
+    "frozen": "a relay stands still for 4 s, its address moves",
+    "moved": "the address moves, ``rtpproxy-ctl takeover``",
+    "stopped": "a relay is stopped (``TERM``), its address moves",
+    "drained": "``drain --exit --limit 1``, then the address moves",
+    "returned": "killed, back after 3 s, and so is its address after 6 s",
+    "split": "a relay is without Redis for 5 s, and is taken for dead",
+    "clocks": "clocks 5 minutes apart; a relay is killed",
+    "mixed": "a relay of an earlier version is killed",
+    "redis-stopped": "Redis dies and is back after 5 s, empty",
+    "redis-frozen": "Redis hangs for 5 s",
+    "redis-emptied": "``FLUSHALL``",
+    "redis-garbage": "5 s of HTTP and noise in its place",
+    "redis-readonly": "Redis is a replica for 5 s (READONLY)",
+    "redis-full": "Redis has no memory for 5 s (OOM)",
+    "overloaded": "12 s of more media than a relay can read, with ``--overload_prot``",
+    "rehashed": "one of three relays goes, a re-INVITE for each call",
+    "joined": "a third relay comes, a re-INVITE for each call",
+    "by-address": "a relay is killed; its address comes to the other one's host",
+    "by-lease": "it is killed, and nothing tells the other one",
+    "by-command": "it is killed; ``rtpproxy-ctl takeover``",
+    "by-first-command": "it is killed; a re-INVITE comes",
+}
+"""For the documentation."""
+
 HEAD = (
     *("scenario", "calls kept", "BYEs", "new calls", "lost", "outage", "detection", "take-over"),
     *("slowest command", "slowest call", "note"),
@@ -88,5 +115,7 @@ def _for_people(cells: Sequence[str]) -> str:
 
 
 def _for_docs(cells: Sequence[str]) -> str:
-    first, *more = cells
+    name, *more = cells
+    first = f"``{name}``" if name in WHAT else "NAME"
+    more = [WHAT.get(name, "what happens"), *more[:-1]]
     return "\n".join([f"   * - {first}", *(f"     - {cell}".rstrip() for cell in more)])
