@@ -12,7 +12,7 @@ from typing import Any
 
 import txredisapi
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, FirstError, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     TCP4ClientEndpoint,
@@ -248,6 +248,8 @@ class RedisStore:
         return answer.addErrback(badly)
 
     def _failed(self, failure: Failure, protocol: Protocol | None) -> None:
+        if isinstance(failure.value, FirstError):  # of several questions asked together
+            failure = failure.value.subFailure
         why = failure.getErrorMessage() or type(failure.value).__name__
         if self.breaker.closed:
             self.log.error(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from rtpproxy_tw.cluster.location import read_location
 from rtpproxy_tw.cluster.redis import RedisStore
@@ -219,3 +221,13 @@ def test_a_sentinel_that_says_nothing_does_not_keep_the_others_from_being_asked(
             return False
 
     spin(takes, 10)
+
+
+def test_of_several_questions_that_failed_together_the_reason_is_told_in_a_line() -> None:
+    store = RedisStore(read_location("redis://127.0.0.1/"), Clock())
+    for failure in (
+        Failure(FirstError(Failure(OSError("cut off")), 0)),
+        Failure(OSError("cut off")),
+    ):
+        store._failed(failure, None)
+        assert store.breaker.why == "cut off"

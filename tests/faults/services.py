@@ -47,8 +47,9 @@ class Store(Service):
         return name.encode() in self._server.ask("HKEYS", self._key)
 
     def is_right(self) -> bool:
-        """See Service."""
-        return self._server.ask("HLEN", self._key) == b":1\r\n"
+        """See Service. Somebody besides us must be connected."""
+        clients = self._server.ask("CLIENT", "LIST").count(b" fd=")
+        return clients > 1 and self._server.ask("HLEN", self._key) == b":1\r\n"
 
 
 class Hook(Service):
