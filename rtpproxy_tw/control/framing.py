@@ -13,6 +13,7 @@ from __future__ import annotations
 import typing
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 
 from twisted.internet.abstract import FileDescriptor
@@ -141,7 +142,8 @@ class ControlProtocol(Protocol):
         if self._origin.peer is not None and ITCPTransport.providedBy(self.transport):
             # A reply must not wait for more, and a vanished client must be noticed some day.
             self.transport.setTcpNoDelay(True)
-            self.transport.setTcpKeepAlive(True)
+            with suppress(OSError):  # which costs no command
+                self.transport.setTcpKeepAlive(True)
         if self._idle is not None:
             self._expect(self._idle, "no command came")
         self._among.add(self)
