@@ -275,15 +275,15 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
 
     None where it cannot be told so, and the session has to be made anew from its record.
     """
-    if before.keys() != after.keys() or any(
-        before.get(word) != after.get(word) for word in _LASTING
-    ):
+    if before.keys() != after.keys():
         return None
     found = {}
     for word, value in after.items():
         was = before[word]
         if was == value:
             continue
+        if word in _LASTING:
+            return None
         if word in _NESTED and was is not None and value is not None:
             value = changes(was, value)
             if value is None:
