@@ -42,12 +42,17 @@ from rtpproxy_tw.statistics import Totals
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Make many objects, none of them garbage, without the collector looking at them."""
+def uncollected(*, lasting: bool = False) -> Iterator[None]:
+    """Make many objects, none of them garbage, without the collector looking at them.
+
+    ``lasting``: nor is it to look at them afterwards, which would be the first thing that it does.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
         yield
+        if lasting:
+            gc.freeze()
     finally:
         if was:
             gc.enable()
@@ -368,7 +373,7 @@ class Succession:
     def inherit(self, inheritance: Inheritance) -> int:
         """Go on where a crash ended another process; how many sessions. Raises nothing."""
         taker = self.taker(strict=False)
-        with uncollected():
+        with uncollected(lasting=True):
             inheritance.bequeath(taker, self._now())
             self._hear_everybody()
             self._plane.claim()

@@ -25,7 +25,9 @@ from zope.interface import implementer
 from rtpproxy_tw.continuity.channel import Channel, HandoverError
 from rtpproxy_tw.continuity.giving import Giver
 from rtpproxy_tw.continuity.heirlooms import pass_on
+from rtpproxy_tw.reporting.metrics import Metrics
 from rtpproxy_tw.succession import Succession
+from rtpproxy_tw.web.slices import Slices
 
 VARIABLE = "RTPPROXY_TW_TAKE_OVER"
 """The environment variable that names the descriptor over which a relay takes over."""
@@ -35,6 +37,9 @@ START = 60.0
 
 FAREWELL = 0.3
 """Seconds for whoever asked for the upgrade to be told."""
+
+LONGEST_FAREWELL = 10.0
+"""The same where others do not read what they are being answered."""
 
 FOLDER = os.getcwd()
 """Where this process was started: paths in its command line start there."""
@@ -94,6 +99,8 @@ class Upgrade:
         self._child: Child | None = None
         self._channel: Channel | None = None
         self._giver: Giver | None = None
+        self._begun = False
+        """Whether the new relay has said something."""
         self._timer: Any = None
         self.done: Deferred[int] = Deferred()
 
@@ -112,6 +119,18 @@ class Upgrade:
         self._log.info("handing over to process {pid}", pid=self._child.pid)
         self._reactor.addReader(self)
         self._timer = self._reactor.callLater(self._limit, self._failed, "it does not start")
+        self._giver = self._succession.giver(self._channel)
+        self._reactor.callLater(0, self._prepare)
+
+    def _prepare(self) -> None:
+        """While it starts, which takes it some tenths of a second."""
+        if self._channel is None or self._begun or self._giver is None:
+            return
+        try:
+            if self._giver.prepare():
+                self._reactor.callLater(0, self._prepare)
+        except Exception as error:
+            self._fault(error)
 
     # IReadDescriptor: the new relay has something to say.
 
@@ -135,22 +154,20 @@ class Upgrade:
             self._reactor.removeReader(self)
             began = self._reactor.seconds()
             # From here on nothing else is done until it serves.
-            assert self._giver is not None, "made with the first word"
+            assert self._giver is not None, "there since the beginning"
             self._succession.give(self._giver)
         except HandoverError as error:
             self._failed(str(error))
             return
         except Exception as error:
-            self._log.failure("a fault in the hand-over")
-            self._failed(f"a fault of the relay itself: {error!r}")
+            self._fault(error)
             return
         self._given(self._reactor.seconds() - began)
 
     def _is_all_ahead(self) -> bool:
-        channel = self._channel
-        assert channel is not None, "nothing is read before there is one"
-        if self._giver is None:
-            self._giver = self._succession.giver(channel)
+        assert self._giver is not None, "nothing is read before there is one"
+        if not self._begun:
+            self._begun = True
             self._giver.begin()
             self._timer.reset(self._limit)
         else:
@@ -173,6 +190,11 @@ class Upgrade:
             self._succession.leave()
         except Exception:
             self._log.failure("something of this process could not be finished")
+
+    def _fault(self, error: Exception) -> None:
+        """To be called while ``error`` is handled."""
+        self._log.failure("a fault in the hand-over")
+        self._failed(f"a fault of the relay itself: {error!r}")
 
     def _failed(self, why: str) -> None:
         if self._channel is not None:
