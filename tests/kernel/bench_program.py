@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.media.kernel import bpf_syscall as bpf
 from rtpproxy_tw.media.kernel import layout
+from rtpproxy_tw.media.kernel.hops import Hops
 from rtpproxy_tw.media.kernel.layout import Hop
 from rtpproxy_tw.media.kernel.path import RtpState, Sample, Unavailable
 from rtpproxy_tw.media.kernel.program import ETHERNET, Program
+from rtpproxy_tw.media.kernel.rtnetlink import Neighbour
 from rtpproxy_tw.media.kernel.table import FOR_EVER, Table
 
 NEXT = -1
@@ -17,6 +21,12 @@ DROP = 2
 REDIRECT = 7
 
 CAPACITY = 8
+
+DEVICE = 1
+"""Loopback, out of which nothing really goes here."""
+
+OWN = bytes.fromhex("02aabbccdd01")
+NEIGHBOUR = bytes.fromhex("02fedcba9876")
 
 
 class Bench:
@@ -26,6 +36,11 @@ class Bench:
         self.program = Program(CAPACITY, 1 << 16)
         self.table = Table(self.program.maps, CAPACITY)
         self.table.serve_until(FOR_EVER)
+        self.table.vouch_until(FOR_EVER)
+        self._hops_memory = self.program.maps["hops"].map()
+        self.hop_words = memoryview(self._hops_memory).cast("Q")
+        self.hops = Hops(self.hop_words)
+        self.hops.own(DEVICE, OWN)
         self.serial = 0
 
     def flow(
@@ -42,14 +57,37 @@ class Bench:
         via: str | None = "same",
         is_local: bool = False,
         rtp: RtpState | None = None,
+        neighbour: bytes | None = None,
     ) -> int:
-        """Carry a flow out of the loopback device; the slot's number."""
+        """Carry a flow out of the loopback device; the slot's number.
+
+        ``neighbour``: the hardware address of where it goes, as far as that is known.
+        """
         self.serial += 1
-        hop = Hop(1, out[0], to[0] if via == "same" else via, mtu, 64, is_local)
+        hop = Hop(DEVICE, out[0], to[0] if via == "same" else via, mtu, 64, is_local)
+        place = 0
+        if neighbour is not None:
+            place = self.hops.take((DEVICE, to[0]))
+            self.hops.learn(Neighbour(DEVICE, to[0], neighbour))
+            self.ask(place, in_a_second=True)
         description = layout.pack_description(
-            local, source, out[1], to, hop, tos=tos, serial=self.serial, budget=budget, flags=flags
+            local,
+            source,
+            out[1],
+            to,
+            hop,
+            tos=tos,
+            serial=self.serial,
+            budget=budget,
+            flags=flags,
+            place=place,
         )
         return self.table.put(local, description, rtp or RtpState())
+
+    def ask(self, place: int, in_a_second: bool = False) -> None:
+        """Let the next packet to that neighbour go the kernel's way, or none for a second."""
+        asked = time.monotonic_ns() if in_a_second else 0
+        self.hop_words[(place & 0xFFFF) * layout.HOP.size // 8 + 2] = asked
 
     def own(self, host: str) -> None:
         """Let ``host`` be an address of this machine."""
@@ -66,6 +104,8 @@ class Bench:
 
     def close(self) -> None:
         """Let go of all."""
+        self.hop_words.release()
+        self._hops_memory.close()
         self.table.close()
         self.program.close()
 

@@ -22,7 +22,7 @@ ATOMIC = 0xDB
 ATOMIC_SHORT = 0xC3
 ADD_ONLY = 0
 
-NEEDED = {"ports", "flows", "slots", "state", "hosts", "ring"}
+NEEDED = {"ports", "flows", "slots", "state", "hops", "hosts", "ring"}
 
 
 def compiled() -> elf.Object:

@@ -10,7 +10,16 @@ import pytest
 
 from rtpproxy_tw.addresses import family_of
 from rtpproxy_tw.media.kernel import layout
-from tests.kernel.bench_program import DROP, NEXT, REDIRECT, Bench, hosts_of, new_bench
+from tests.kernel.bench_program import (
+    DROP,
+    NEIGHBOUR,
+    NEXT,
+    OWN,
+    REDIRECT,
+    Bench,
+    hosts_of,
+    new_bench,
+)
 from tests.kernel.frames import ETHERNET, Datagram, ones, rtp
 
 pytestmark = pytest.mark.kernel
@@ -51,6 +60,68 @@ def test_what_leaves_is_what_a_socket_would_have_sent(
     assert run.verdict == REDIRECT
     assert run.packet[14:] == bytes(left)[14:]
     assert run.packet[12:14] == bytes(left)[12:14]
+
+
+@pytest.mark.parametrize("octets", [20, 161])
+@pytest.mark.parametrize("family_out", [4, 6])
+@pytest.mark.parametrize("family_in", [4, 6])
+def test_what_leaves_is_a_whole_frame_where_the_neighbour_is_known(
+    bench: Bench, family_in: int, family_out: int, octets: int
+) -> None:
+    here, peer = hosts_of(family_in)
+    leaves, to = ((OUT, 36000), (FAR, 41000)) if family_out == 4 else ((OUT6, 36000), (FAR6, 41000))
+    bench.flow((here, 35000), (peer, 40000), leaves, to, neighbour=NEIGHBOUR)
+    payload = rtp(7, octets=octets)
+    left = Datagram(leaves, to, payload, tos=0xB8, ttl=64, id=0)
+    if family_in == family_out == 4:
+        left = left.but(id=0x1234)
+    run = bench.run(Datagram((peer, 40000), (here, 35000), payload))
+    assert (run.verdict, run.packet) == (REDIRECT, NEIGHBOUR + OWN + bytes(left)[12:])
+
+
+def is_addressed(bench: Bench) -> bool:
+    """Whether the program itself says where the next packet goes; if not, the kernel does."""
+    run = bench.run(CAME)
+    assert run.verdict == REDIRECT
+    assert run.packet[:12] in (NEIGHBOUR + OWN, bytes(12))
+    assert run.packet[14:] == bytes(Datagram(LEAVES, TO, CAME.payload, tos=0xB8, ttl=64))[14:]
+    return run.packet[:12] != bytes(12)
+
+
+def place_of(bench: Bench, slot: int) -> int:
+    return layout.unpack_place(bench.table.read(slot))
+
+
+def test_once_a_second_a_packet_goes_the_kernels_way(bench: Bench) -> None:
+    slot = bench.flow(LOCAL, SOURCE, LEAVES, TO, neighbour=NEIGHBOUR)
+    bench.ask(place_of(bench, slot))
+    assert [is_addressed(bench) for _ in range(4)] == [False, True, True, True]
+
+
+def test_an_address_that_nobody_vouches_for_is_not_used(bench: Bench) -> None:
+    slot = bench.flow(LOCAL, SOURCE, LEAVES, TO, neighbour=NEIGHBOUR)
+    bench.table.vouch_until(bench.sample(slot).last_ns)
+    assert not is_addressed(bench)
+    bench.table.vouch_until(bench.sample(slot).last_ns + 10**9)
+    assert is_addressed(bench)
+
+
+def test_an_address_that_is_known_no_more_is_not_used(bench: Bench) -> None:
+    bench.flow(LOCAL, SOURCE, LEAVES, TO, neighbour=NEIGHBOUR)
+    assert is_addressed(bench)
+    bench.hops.forget()
+    assert not is_addressed(bench)
+
+
+def test_a_place_that_another_neighbour_has_got_is_not_used(bench: Bench) -> None:
+    slot = bench.flow(LOCAL, SOURCE, LEAVES, TO, neighbour=NEIGHBOUR)
+    place = place_of(bench, slot)
+    bench.table.point(slot, place + (1 << 16))
+    assert not is_addressed(bench)
+    bench.table.point(slot, place & 0xFFFF)
+    assert not is_addressed(bench)
+    bench.table.point(slot, place)
+    assert is_addressed(bench)
 
 
 def test_every_checksum_comes_out_right(bench: Bench) -> None:

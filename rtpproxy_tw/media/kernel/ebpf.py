@@ -3,7 +3,7 @@
 It attaches the program to every device, and to those that appear later; looks up each flow's way
 out, and again whenever devices, addresses or routes change, and every REFRESH seconds besides
 (a path's MTU is learned without news, and not every removal of a route is told). A flow that has
-no way out any more is withdrawn.
+no way out any more is withdrawn. Where neighbours are is told to the program as soon as it is news.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rtpproxy_tw.media.kernel import rtnetlink as rt
 from rtpproxy_tw.media.kernel.attach import AUTO, CLSACT, TCX, Attachments
 from rtpproxy_tw.media.kernel.ipsec import policies_in_force
 from rtpproxy_tw.media.kernel.left import LINK, MAP, PROGRAM, Left, shape
+from rtpproxy_tw.media.kernel.neighbours import Neighbours
 from rtpproxy_tw.media.kernel.path import (
     Flow,
     FlowId,
@@ -61,10 +62,14 @@ CHUNK = 50
 """Ways looked up before others get their turn: about a millisecond."""
 
 HEARTBEAT = 1.0
-"""Seconds between two signs of life, where a crash would leave the program behind."""
+"""Seconds between two signs of life."""
 
 PATIENCE_NS = 30_000_000_000
-"""How long after the last sign of life the program relays on."""
+"""How long after the last sign of life the program relays on, where a crash would leave it."""
+
+VOUCHED_NS = 3_000_000_000
+"""How long after it the program believes what it was told of neighbours. A process that stands
+still for so long hears of no other address that one may have got."""
 
 _SERIALS = 1 << 32
 
@@ -76,6 +81,8 @@ class _Carried:
     flow: Flow
     slot: int
     hop: layout.Hop
+    place: int
+    """Of the neighbour; 0: none."""
     serial: int
     final: Sample | None = None
 
@@ -169,12 +176,9 @@ class EbpfPath:
             raise Unavailable(
                 "The program could be attached to no device.", "The log says why for each."
             )
-        self._repeat(REFRESH, self._refresh)
-        if self._attachments.method == CLSACT:
-            self._repeat(HEARTBEAT, self._live_on)
-            self._live_on()
-        else:
-            self._table.serve_until(FOR_EVER)
+        self._repeat(REFRESH, self._refresh_all)
+        self._repeat(HEARTBEAT, self._live_on)
+        self._live_on()
         self._drain_call = Repeated(self._reactor, TAP_POLL, self.drain)
         self._undo.append(self._drain_call.stop)
         self._undo.append(self._stop_resolving)
@@ -189,8 +193,12 @@ class EbpfPath:
         self._requests = rt.Requests()
         self._undo.append(self._requests.close)
         self._routing = Routing(self._requests)
+        self._neighbours = Neighbours(self._program.maps["hops"], self._requests)
+        self._undo.append(self._neighbours.close)
         # Watch first, then look: what changes in between is looked at again.
-        watcher = Watcher(self._reactor, self._refresh)
+        watcher = Watcher(
+            self._reactor, self._refresh, self._neighbours.heard, self._neighbours.missed
+        )
         self._undo.append(watcher.close)
         self._look()
 
@@ -200,7 +208,11 @@ class EbpfPath:
         self._undo.append(call.stop)
 
     def _live_on(self) -> None:
-        self._table.serve_until(time.monotonic_ns() + PATIENCE_NS)
+        now = time.monotonic_ns()
+        lasting = self._attachments.method != CLSACT
+        self._table.serve_until(FOR_EVER if lasting else now + PATIENCE_NS)
+        if self._neighbours.hears:
+            self._table.vouch_until(now + VOUCHED_NS)
 
     def confine(self) -> None:
         """See KernelPath. Putting filters on devices, and taking them off, needs CAP_NET_ADMIN."""
@@ -264,11 +276,14 @@ class EbpfPath:
             hop = self._hop(flow)
         except NoWay:
             return None
-        if not content.startswith(self._describe(flow, hop, serial), layout.DESCRIPTION_AT):
+        description = self._describe(flow, hop, serial, layout.unpack_place(content))
+        if not content.startswith(description, layout.DESCRIPTION_AT):
             return None
         del self._surveyed()[flow.local]
         id = FlowId(serial)
-        carried = self._flows[id] = _Carried(flow, slot, hop, serial)
+        place = self._neighbours.take(hop)
+        self._table.point(slot, place)
+        carried = self._flows[id] = _Carried(flow, slot, hop, place, serial)
         self._locals[flow.local] = id
         if flow.tap:
             self._start_tapping(id, carried)
@@ -316,14 +331,19 @@ class EbpfPath:
         id = FlowId(next(self._ids))
         serial = id % _SERIALS
         hop = self._hop(flow)
-        slot = self._table.put(flow.local, self._describe(flow, hop, serial), rtp)
-        carried = self._flows[id] = _Carried(flow, slot, hop, serial)
+        place = self._neighbours.take(hop)
+        try:
+            slot = self._table.put(flow.local, self._describe(flow, hop, serial, place), rtp)
+        except BaseException:
+            self._neighbours.leave(hop, place)
+            raise
+        carried = self._flows[id] = _Carried(flow, slot, hop, place, serial)
         self._locals[flow.local] = id
         if flow.tap:
             self._start_tapping(id, carried)
         return id
 
-    def _describe(self, flow: Flow, hop: layout.Hop, serial: int) -> bytes:
+    def _describe(self, flow: Flow, hop: layout.Hop, serial: int, place: int) -> bytes:
         flags = (layout.RTP_FLAG if flow.rtp else 0) | (layout.TAP_FLAG if flow.tap else 0)
         flags |= layout.ORDERED_FLAG if flow.ordered else 0
         return layout.pack_description(
@@ -336,6 +356,7 @@ class EbpfPath:
             serial=serial,
             budget=self._budget,
             flags=flags,
+            place=place,
         )
 
     def remove(self, id: FlowId) -> Sample:
@@ -349,6 +370,7 @@ class EbpfPath:
 
     def _take_out(self, id: FlowId, carried: _Carried) -> None:
         carried.final = layout.unpack_sample(self._table.remove(carried.slot))
+        self._neighbours.leave(carried.hop, carried.place)
         del self._locals[carried.flow.local]
         self._stop_tapping(carried)
 
@@ -401,7 +423,7 @@ class EbpfPath:
         carried.flow = replace(carried.flow, tap=tap)
         if carried.final is not None:
             return
-        self._table.change(carried.slot, self._describe(carried.flow, carried.hop, carried.serial))
+        self._describe_anew(carried)
         if tap:
             self._start_tapping(id, carried)
         else:
@@ -450,6 +472,7 @@ class EbpfPath:
     def _look(self) -> None:
         """Read devices, addresses and IPsec policies anew. Raises OSError."""
         self._routing.refresh()
+        self._neighbours.follow(self._routing.links)
         hosts = self._requests.hosts()
         table = self._program.maps["hosts"]
         for host in self._hosts - hosts:
@@ -466,6 +489,11 @@ class EbpfPath:
                 hosts.discard(host)  # no room: a wildcard does not take what is sent there
         self._hosts = hosts
         self._ipsec = policies_in_force(self._ipsec)
+
+    def _refresh_all(self) -> None:
+        """The same, and at the neighbours."""
+        self._neighbours.refresh()
+        self._refresh()
 
     def _refresh(self) -> None:
         """Look at the network, and at the way of every flow, again."""
@@ -510,8 +538,19 @@ class EbpfPath:
             self._withdrawn(id)
             return
         if hop != carried.hop:
-            carried.hop = hop
-            self._table.change(carried.slot, self._describe(flow, hop, carried.serial))
+            before, left = carried.hop, carried.place
+            carried.hop, carried.place = hop, self._neighbours.take(hop)
+            self._describe_anew(carried)
+            self._neighbours.leave(before, left)
+        else:
+            # A new relay that was to take over, and could not, may have put its own there.
+            self._table.point(carried.slot, carried.place)
+
+    def _describe_anew(self, carried: _Carried) -> None:
+        self._table.change(
+            carried.slot,
+            self._describe(carried.flow, carried.hop, carried.serial, carried.place),
+        )
 
 
 def _ignore_copy(id: FlowId, datagram: bytes, source: tuple[str, int], ns: int) -> None:

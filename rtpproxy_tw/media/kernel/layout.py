@@ -29,7 +29,7 @@ KEY = Struct("<16s2sH")
 """Address, port, family."""
 
 COUNTERS = Struct("<13Q3Q")
-DESCRIPTION = Struct("<20s16s16s16s16sIIII2s2s2sHHHBB2x12x")
+DESCRIPTION = Struct("<20s16s16s16s16sIIII2s2s2sHHHBB2xI8x")
 RTP = Struct("<4q5QII4QQII10III16x")
 
 SLOT_SIZE = COUNTERS.size + DESCRIPTION.size + RTP.size
@@ -37,6 +37,8 @@ DESCRIPTION_AT = COUNTERS.size
 RTP_AT = DESCRIPTION_AT + DESCRIPTION.size
 SERIAL_AT = DESCRIPTION_AT + 20 + 4 * 16 + 4
 FLAGS_AT = DESCRIPTION_AT + 20 + 4 * 16 + 3 * 4
+HOP_AT = FLAGS_AT + 4 + 6 + 3 * 2 + 4
+"""Of the one word of a description that may be written while packets come."""
 
 TRAFFIC = Struct("16xQQQ")
 """Packets, octets, last_ns. In the machine's own manner, which reads each word in one go."""
@@ -59,6 +61,15 @@ RTP_FLAG = 1
 TAP_FLAG = 2
 LOCAL_FLAG = 4
 ORDERED_FLAG = 8
+
+HOPS = 4_096
+"""Neighbours whose addresses are kept. More than Linux itself has, by its own default, room for
+in its tables (``gc_thresh3``); those beyond it are left to the kernel."""
+HOP = Struct("=QQ16x")
+"""The neighbour's address and the device's own, both with a mark in the upper 16 bits. The rest is
+the program's."""
+STATE = Struct("=QQ")
+"""Until when there is a relay; until when the addresses are vouched for."""
 
 PORTS = 2 * 65_536
 PORTS_ROW = 8
@@ -105,6 +116,11 @@ def unpack_serial(slot: bytes) -> int:
     return int.from_bytes(slot[SERIAL_AT : SERIAL_AT + 4], "little")
 
 
+def unpack_place(slot: bytes) -> int:
+    """Of the neighbour of the flow in a whole slot."""
+    return int.from_bytes(slot[HOP_AT : HOP_AT + 4], "little")
+
+
 def port_place(local: Address) -> int:
     """Where in the table of ports flows with that local address are: IPv6 after IPv4."""
     host, port = local
@@ -135,8 +151,9 @@ def pack_description(
     serial: int,
     budget: int,
     flags: int,
+    place: int = 0,
 ) -> bytes:
-    """The part of a slot that says what is to be done."""
+    """The part of a slot that says what is to be done; ``place``: see :mod:`hops`."""
     family_out = family_of(to[0])
     return DESCRIPTION.pack(
         pack_key(local),
@@ -156,6 +173,7 @@ def pack_description(
         longest(family_of(local[0]), family_out, hop.mtu),
         tos,
         hop.ttl,
+        place,
     )
 
 

@@ -34,7 +34,7 @@ PRIVILEGES = (
     " AmbientCapabilities=CAP_BPF CAP_NET_ADMIN), or start it as root."
 )
 
-MAPS = ("ports", "flows", "slots", "state", "hosts", "ring")
+MAPS = ("ports", "flows", "slots", "state", "hops", "hosts", "ring")
 
 ETHERNET = "ethernet"
 BARE = "bare"
@@ -109,7 +109,8 @@ class Program:
             "ports": (array, number, layout.PORTS_ROW, layout.PORTS // 2, mapped),
             "flows": (hash_, key, number, capacity, 0),
             "slots": (array, number, layout.SLOT_SIZE, capacity, mapped),
-            "state": (array, number, 8, 1, mapped),
+            "state": (array, number, layout.STATE.size, 1, mapped),
+            "hops": (array, number, layout.HOP.size, layout.HOPS, mapped),
             "hosts": (hash_, key, number, HOSTS, NO_PREALLOC),
             "ring": (bpf.RINGBUF, 0, 0, ring_octets, 0),
         }

@@ -13,10 +13,12 @@ from rtpproxy_tw.media.kernel import netlink
 NEW_LINK, DEL_LINK, GET_LINK = 16, 17, 18
 NEW_ADDRESS, DEL_ADDRESS, GET_ADDRESS = 20, 21, 22
 NEW_ROUTE, DEL_ROUTE, GET_ROUTE = 24, 25, 26
+NEW_NEIGHBOUR, DEL_NEIGHBOUR, GET_NEIGHBOUR = 28, 29, 30
 
 GROUP_LINK = 1
-GROUPS = (GROUP_LINK, 5, 7, 8, 9, 11, 19, 32)
-"""Links; addresses, routes and rules of IPv4 and IPv6 (5, 7, 8; 9, 11, 19); next hops."""
+GROUPS = (GROUP_LINK, 3, 5, 7, 8, 9, 11, 19, 32)
+"""Links; neighbours; addresses, routes and rules of IPv4 and IPv6 (5, 7, 8; 9, 11, 19); next
+hops."""
 
 _ADD_MEMBERSHIP = 1
 _SOL_NETLINK = 270
@@ -24,6 +26,7 @@ _SOL_NETLINK = 270
 LINK = Struct("BxHiII")
 ADDRESS = Struct("BBBBI")
 ROUTE = Struct("BBBBBBBBI")
+NEIGHBOUR = Struct("BxxxiHBB")
 
 ETHERNET = 1
 LOOPBACK = 772
@@ -35,11 +38,19 @@ UP = 1
 UNICAST = 1
 LOCAL = 2
 
-_IFLA_NAME, _IFLA_MTU = 3, 4
+_IFLA_ADDRESS, _IFLA_NAME, _IFLA_MTU = 1, 3, 4
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _DST, _SRC, _OIF, _GATEWAY, _PREFSRC, _METRICS, _VIA = 1, 2, 4, 5, 7, 8, 18
 _IP_PROTOCOL, _SOURCE_PORT, _PORT = 27, 28, 29
 _METRIC_MTU, _METRIC_HOPS = 2, 10
+_NDA_DST, _NDA_ADDRESS = 1, 2
+
+_PROXY = 8
+"""NTF_PROXY: the entry is of somebody whom this host answers for."""
+
+_KNOWN = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80
+"""NUD_REACHABLE, STALE, DELAY, PROBE, NOARP, PERMANENT: the kernel sends to the address it has. In
+the others, INCOMPLETE and FAILED, it sends nothing."""
 
 RECEIVE = 1 << 16
 RECEIVE_BUFFER = 1 << 20
@@ -54,6 +65,17 @@ class Link(NamedTuple):
     kind: int
     up: bool
     mtu: int
+    address: bytes
+    """Its own hardware address."""
+
+
+class Neighbour(NamedTuple):
+    """What the kernel knows of a host beside this one."""
+
+    device: int
+    host: str
+    address: bytes
+    """Its hardware address; empty where the kernel has none that it would send to."""
 
 
 class Way(NamedTuple):
@@ -77,7 +99,17 @@ def parse_link(body: bytes) -> Link:
     _family, kind, index, flags, _change = LINK.unpack_from(body)
     found = netlink.attributes(body[LINK.size :])
     name, mtu = netlink.text(found, _IFLA_NAME), netlink.number(found, _IFLA_MTU)
-    return Link(index, name, kind, bool(flags & UP), mtu)
+    return Link(index, name, kind, bool(flags & UP), mtu, found.get(_IFLA_ADDRESS, b""))
+
+
+def parse_neighbour(body: bytes) -> Neighbour | None:
+    """A neighbour out of NEW_NEIGHBOUR or DEL_NEIGHBOUR; None: of a bridge, or a proxy's."""
+    family, device, state, flags, _kind = NEIGHBOUR.unpack_from(body)
+    found = netlink.attributes(body[NEIGHBOUR.size :])
+    if family not in (socket.AF_INET, socket.AF_INET6) or flags & _PROXY or _NDA_DST not in found:
+        return None
+    address = found.get(_NDA_ADDRESS, b"") if state & _KNOWN else b""
+    return Neighbour(device, socket.inet_ntop(family, found[_NDA_DST]), address)
 
 
 def parse_address(body: bytes) -> str:
@@ -159,6 +191,24 @@ class Requests:
         """All addresses of this host. Raises OSError."""
         answers = self.ask(GET_ADDRESS, ADDRESS.pack(0, 0, 0, 0, 0), netlink.DUMP)
         return {parse_address(it.body) for it in answers if it.kind == NEW_ADDRESS}
+
+    def neighbours(self) -> list[Neighbour]:
+        """All neighbours of this host. Raises OSError."""
+        answers = self.ask(GET_NEIGHBOUR, NEIGHBOUR.pack(0, 0, 0, 0, 0), netlink.DUMP)
+        found = (parse_neighbour(it.body) for it in answers if it.kind == NEW_NEIGHBOUR)
+        return [it for it in found if it is not None]
+
+    def neighbour(self, device: int, host: str) -> bytes:
+        """The hardware address of one, empty where there is none. Raises OSError."""
+        family = family_of(host)
+        body = NEIGHBOUR.pack(family, device, 0, 0, 0)
+        body += netlink.attribute(_NDA_DST, socket.inet_pton(family, host))
+        try:
+            (answer,) = self.ask(GET_NEIGHBOUR, body)
+        except FileNotFoundError:
+            return b""
+        found = parse_neighbour(answer.body)
+        return found.address if found is not None else b""
 
     def way(self, out: Address, to: Address, tos: int) -> Way:
         """How a datagram would go. Raises OSError where none leads there."""

@@ -22,6 +22,7 @@ from rtpproxy_tw.media.kernel.path import Glance, RtpState, Traffic
 FOR_EVER = (1 << 64) - 1
 
 _WORDS = layout.SLOT_SIZE // 8
+_SHORT_WORDS = layout.SLOT_SIZE // 4
 
 _traffic = layout.TRAFFIC.unpack_from
 _glance = layout.GLANCE.unpack_from
@@ -49,6 +50,7 @@ class Table:
         self._flows = maps["flows"]
         self._memory = maps["slots"].map()
         self._words = memoryview(self._memory).cast("Q")
+        self._short_words = memoryview(self._memory).cast("I")
         self._port_memory = maps["ports"].map()
         self._ports = memoryview(self._port_memory).cast("I")
         self._state_memory = maps["state"].map()
@@ -63,6 +65,10 @@ class Table:
     def serve_until(self, ns: int) -> None:
         """Let the program relay until then (CLOCK_MONOTONIC), as long as it hears no more."""
         self._state[0] = ns
+
+    def vouch_until(self, ns: int) -> None:
+        """Until then (CLOCK_MONOTONIC) neighbours are where :mod:`hops` says."""
+        self._state[1] = ns
 
     def survey(self) -> dict[Address, int]:
         """The flows that a process before us has put there, and their slots, which are ours now."""
@@ -137,6 +143,10 @@ class Table:
         self._hold(slot, description)
         self._words[slot * _WORDS + layout.LIVE] = 1
 
+    def point(self, slot: int, place: int) -> None:
+        """Let the slot, whose description stays, be of the neighbour there; packets may come."""
+        self._short_words[slot * _SHORT_WORDS + layout.HOP_AT // 4] = place
+
     def _hold(self, slot: int, description: bytes) -> None:
         """An ordered flow begins with what may still be on its way to the socket."""
         (flags,) = _flags(description, layout.FLAGS_AT - layout.DESCRIPTION_AT)
@@ -186,6 +196,7 @@ class Table:
 
     def close(self) -> None:
         """Unmap. Idempotent."""
+        self._short_words.release()
         for view, memory in (
             (self._words, self._memory),
             (self._ports, self._port_memory),
