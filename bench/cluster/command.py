@@ -106,7 +106,7 @@ def cells(name: str, told: Told) -> tuple[str, ...]:
 
 
 def _milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{1000 * seconds:.0f}"
+    return "\N{EN DASH}" if seconds is None else f"{1000 * seconds:.0f}"
 
 
 def _for_people(cells: Sequence[str]) -> str:
