@@ -48,6 +48,7 @@ from rtpproxy_tw.control_sockets import ControlSockets
 from rtpproxy_tw.errors import AddressUnusable
 from rtpproxy_tw.flow_succession import CarriedPart
 from rtpproxy_tw.insight import Around, Insight
+from rtpproxy_tw.insight_succession import Clients
 from rtpproxy_tw.interfaces import ISessionObserver
 from rtpproxy_tw.latch import latch_factory
 from rtpproxy_tw.media.attention import SIGN_EVERY
@@ -221,7 +222,10 @@ def assemble(
             Notices(media.notifier),
             *telling.insight.wholes(telling.aftermath.catch_up),
         ),
-        last=(Connections(lambda: control.sockets.factories, reactor),),
+        last=(
+            Connections(lambda: control.sockets.factories, reactor),
+            Clients(http.sites, reactor),
+        ),
         adopted=(telling.sampler.created, *telling.adopted),
         abandoned=(
             carrier.path.release,
@@ -230,7 +234,7 @@ def assemble(
         ),
         left=(
             *(each.leave for each in cluster),
-            *(telling.aftermath.catch_up, advertiser.stopService, *telling.left),
+            *(telling.aftermath.catch_up, advertiser.stopService, http.leave, *telling.left),
         ),
         inherited=(carrier.settle,),
         descriptors=lambda: {

@@ -51,6 +51,8 @@ class HttpSockets:
     ) -> None:
         self._heirlooms = heirlooms or Heirlooms()
         self._open_as: dict[str, Listener] = {}
+        self.sites: dict[str, BoundedSite] = {}
+        """Who answers, by the same names."""
         self._settings = settings
         self._reactor = reactor
         self._make = make
@@ -64,6 +66,11 @@ class HttpSockets:
         """Those of the sockets that are open, by name."""
         found = {name: listener.descriptor for name, listener in self._open_as.items()}
         return {name: number for name, number in found.items() if number is not None}
+
+    def leave(self) -> None:
+        """Another process serves; what is being answered is finished."""
+        for site in self.sites.values():
+            site.leave()
 
     def _named(self, text: str) -> Listener:
         try:
@@ -105,6 +112,7 @@ class HttpSockets:
         endpoint = ControlEndpoint(self._reactor, path, mode, passed)
         made = Listener(lambda: endpoint.listen(site), lambda _: self._own(path, mode))
         self._open_as[name_of("unix", path)] = made
+        self.sites[name_of("unix", path)] = site
         return made
 
     def _own(self, path: str, mode: int) -> None:
@@ -131,6 +139,7 @@ class HttpSockets:
             endpoint = _Passed(self._reactor, passed, endpoint)
         made = _Closing(lambda: endpoint.listen(site), settle)
         self._open_as[text] = made
+        self.sites[text] = site
         return made
 
 

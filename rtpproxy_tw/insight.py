@@ -249,6 +249,7 @@ class Insight:
 
     def leave(self) -> None:
         """Another relay goes on: write what is to be written, and tell nobody anything more."""
+        self.feed.dismiss()
         for service in self._services:
             service.stopService()
 

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from twisted.logger import Logger
+
 from rtpproxy_tw.continuity.belongings import Luggage
+from rtpproxy_tw.continuity.channel import MOST_DESCRIPTORS
 from rtpproxy_tw.reporting.exposition import Histogram
 from rtpproxy_tw.reporting.metrics import Metrics
 from rtpproxy_tw.reporting.tally import Passage, Quality, Tally, Traffic
 from rtpproxy_tw.session import Component
-from rtpproxy_tw.snapshot.kinds import COUNT, FLAG, INTEGER, NUMBER, Damaged, listed, row, text
+from rtpproxy_tw.snapshot.kinds import (
+    COUNT,
+    FLAG,
+    INTEGER,
+    NUMBER,
+    OCTETS,
+    Damaged,
+    listed,
+    row,
+    text,
+)
 from rtpproxy_tw.snapshot.shapes import Shape
 from rtpproxy_tw.web.feed import GONE_KEPT, NEWS_KEPT, Feed, Kept, Known, Said
+from rtpproxy_tw.web.requests import BoundedSite
 
 WORD = text(64)
 
@@ -187,3 +202,49 @@ class FeedWhole:
 
 def _signs(known: Known) -> list[Any]:
     return [[tag, list(sign)] for tag, sign in known.signs]
+
+
+class Clients:
+    """HTTP connections to whom nothing is being answered."""
+
+    _log = Logger()
+    name = "http"
+
+    def __init__(self, sites: Mapping[str, BoundedSite], reactor: Any) -> None:
+        self._sites = sites
+        self._reactor = reactor
+
+    def pack(self, luggage: Luggage) -> Any:
+        """See Whole. So many as descriptors go into a message; others have to come again."""
+        found = [(name, each) for name, site in self._sites.items() for each in site.clients()]
+        return [
+            [name, luggage.add(each.descriptor), *map(OCTETS.pack or bytes, each[1:])]
+            for name, each in found[:MOST_DESCRIPTORS]
+        ]
+
+    def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Whole."""
+        for name, number, unsent, unread in CLIENTS.unpack(value, shift):
+            site = self._sites.get(name)
+            if site is not None:
+                self._adopt(luggage.take(number), site, unsent, unread)
+
+    def _adopt(self, descriptor: int, site: BoundedSite, unsent: bytes, unread: bytes) -> None:
+        try:
+            with socket.socket(fileno=descriptor) as passed:
+                if passed.type != socket.SOCK_STREAM:
+                    raise Damaged("a connection that is none")
+                passed.setblocking(False)
+                made = self._reactor.adoptStreamConnection(descriptor, passed.family, site)
+        except OSError as error:
+            # Its client has gone meanwhile.
+            self._log.info("an HTTP connection is not gone on with: {error}", error=error)
+            return
+        if made is not None and unsent:
+            made.write(unsent)
+        if made is not None and unread:
+            self._reactor.callLater(0, made.protocol.dataReceived, unread)
+
+
+CLIENTS = listed(row(text(4096), COUNT, OCTETS, OCTETS), MOST_DESCRIPTORS)
+"""Name of the endpoint, number of the descriptor, octets unsent and unread."""

@@ -362,9 +362,9 @@ class Succession:
     def take(self, channel: Channel, *, strict: bool = True) -> int:
         """Take everything over; how many sessions. Raises HandoverError or Damaged."""
         taker = self.taker(strict=strict)
-        hello = {} if self._flows is None else {"kernel": dict(self._flows.shape())}
-        with uncollected():
-            taker.take(channel, self._version, **hello)
+        kernel = None if self._flows is None else dict(self._flows.shape())
+        with uncollected(lasting=True):
+            taker.take(channel, self._version, kernel)
             self._plane.claim()
             if self._flows is not None:
                 self._flows.resume()

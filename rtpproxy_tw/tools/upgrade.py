@@ -19,7 +19,6 @@ from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
-from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from rtpproxy_tw.continuity.channel import Channel, HandoverError
@@ -218,16 +217,42 @@ class Upgrade:
 
 def leave(reactor: Any, done: Callable[[], None]) -> None:
     """Hear nothing any more, but finish what is being answered over HTTP; then call ``done``."""
-    for each in (*reactor.getReaders(), *reactor.getWriters()):
-        if isinstance(each, tcp.Server) and isinstance(each.protocol, HTTPChannel):
-            continue
-        if each is getattr(reactor, "waker", None):
-            continue
-        reactor.removeReader(each)
-        reactor.removeWriter(each)
+    for each in reactor.getReaders():
+        if each is not getattr(reactor, "waker", None):
+            reactor.removeReader(each)
+    for each in reactor.getWriters():
+        if not _is_answering(each):
+            reactor.removeWriter(each)
     for call in reactor.getDelayedCalls():
-        call.cancel()
-    reactor.callLater(FAREWELL, done)
+        if not _goes_on_answering(call):
+            call.cancel()
+    end = reactor.seconds() + LONGEST_FAREWELL
+
+    def end_or_wait() -> None:
+        answers = [*map(_is_answering, reactor.getWriters())]
+        answers += map(_goes_on_answering, reactor.getDelayedCalls())
+        if any(answers) and reactor.seconds() < end:
+            reactor.callLater(FAREWELL, end_or_wait)
+        else:
+            done()
+
+    reactor.callLater(FAREWELL, end_or_wait)
+
+
+def _goes_on_answering(call: Any) -> bool:
+    return isinstance(getattr(call.func, "__self__", None), (Slices, Metrics))
+
+
+def _is_answering(connection: Any) -> bool:
+    """Whether something is being answered over it, over TLS or not.
+
+    To whom nothing is, another process says what is still to be said.
+    """
+    if not isinstance(connection, tcp.Server):
+        return False
+    protocol: Any = connection.protocol
+    channel: Any = getattr(getattr(protocol, "wrappedProtocol", protocol), "_channel", None)
+    return getattr(channel, "whole", False) and bool(channel.requests or not channel.persistent)
 
 
 def end_quietly() -> NoReturn:

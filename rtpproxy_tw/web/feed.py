@@ -61,6 +61,9 @@ class Listener:
     def published(self) -> None:
         """There is something new; see :meth:`Feed.since`."""
 
+    def dismissed(self) -> None:
+        """Another process tells from now on."""
+
 
 @dataclass(slots=True)
 class Known:
@@ -157,6 +160,12 @@ class Feed:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def dismiss(self) -> None:
+        """Another process goes on: whoever listens is to go there, at once."""
+        self.stop()
+        for listener in tuple(self._listeners):
+            listener.dismissed()
 
     def kept(self) -> Kept:
         """What another process needs to go on."""

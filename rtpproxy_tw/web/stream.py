@@ -23,6 +23,9 @@ MOST = 32
 RETRY = 2000
 """Milliseconds a client is asked to wait before it comes again."""
 
+AT_ONCE = 20
+"""The same where another process is there already that goes on."""
+
 UNREAD = 60.0
 """Seconds after which a client that does not read is cut off; it can come again."""
 
@@ -68,6 +71,16 @@ class EventStream(Listener):
                 self._request.channel.forceAbortClient()
         elif self._rest is None:
             self._tell()
+
+    def dismissed(self) -> None:
+        """See Listener. What was begun is told again by whoever goes on."""
+        if self._paused_since is not None:
+            self._request.channel.forceAbortClient()
+            return
+        self._rest = None
+        self._request.write(b"retry: %d\n\n" % AT_ONCE)
+        self._request.unregisterProducer()
+        self._request.finish()
 
     def _tell(self) -> None:
         self._telling = self._feed.sequence
