@@ -18,7 +18,7 @@ from rtpproxy_tw.memory_room import RESERVE
 from tests.e2e.process import wait_until
 from tests.hostile.host import HOST, namespace, recorded, root
 from tests.hostile.relay import Relay
-from tests.hostile.world import Local
+from tests.hostile.world import GROWTH, Local
 
 pytestmark = pytest.mark.hostile
 
@@ -130,7 +130,7 @@ def test_c05_before_memory_is_gone_new_calls_are_refused(tmp_path: Path, root: N
         empty(here.relay, 20, "again")
         call.goes_on()
         call.end()
-        here.is_well()
+        here.is_well(growth=8 * GROWTH)
 
 
 def test_c09_a_full_or_lost_disk_costs_the_recording_only(tmp_path: Path, root: None) -> None:

@@ -176,7 +176,7 @@ def test_d04_nonsense_in_place_of_redis_is_survived(tmp_path: Path, answer: byte
             raise
     with here, redis:
         wait_until(lambda: up(here), "the real one is found", 30)
-        here.is_well()
+        here.is_well(descriptors=2)
 
 
 def test_d05_a_redis_that_refuses_is_told_of_and_tried_again(

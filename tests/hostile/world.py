@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ LAG = 0.05
 """Seconds, p99, of the reactor's lateness."""
 GROWTH = 24 << 20
 """Octets of memory that one row may leave behind at most: allocators keep what they had."""
+
+GROWN = 128 << 20
+"""Octets that all rows together may."""
+
+PATIENCE = 20.0
+"""Seconds until everything must be as before."""
 
 NOTICES = ("notices-late", "notices-line", "notices-key")
 """Sockets that may be told of timeouts, each for one test: a notice may come twice."""
@@ -311,6 +318,7 @@ class World:
             self.caller = self.field.caller, CALLER
             self.callee = self.field.callee, CALLEE
             self.bystanders = Bystanders(self)
+            self.memory = self.relay.memory()
             stack.callback(self.bystanders.close)
             self._stack = stack.pop_all()
 
@@ -352,14 +360,27 @@ class Local:
         place: Place = where or nullcontext()
         self.caller, self.callee = ((place, loopback.host(number)) for number in (11, 12))
         self.relay = Relay(folder, host or loopback.host(77), options, where=where, **how)
+        self.before: State | None = None
+        """What it had in use when it was there; unknown of one that was not waited for."""
+        self.memory = 0
+        if how.get("wait", True) and "program" not in how:
+            self.before, self.memory = self.relay.state(), self.relay.memory()
 
     def call(self, **options: Any) -> Call:
         """A call through it."""
         return Call(self, **options)
 
-    def is_well(self) -> None:
-        """It lives, has nothing left, and no bug was met."""
+    def is_well(self, growth: int = GROWTH, descriptors: int = 0) -> None:
+        """It lives, has nothing left, and no bug was met.
+
+        ``growth``: octets it may have grown by, as allocators keep what very many calls at once
+        had; ``descriptors``: so many more it may have, where it has found its store meanwhile.
+        """
         assert self.relay.running, self.relay.log()[-3000:]
+        if self.before is not None:
+            has = self.before.descriptors + descriptors
+            is_back(self.relay, replace(self.before, descriptors=has))
+            assert self.relay.memory() - self.memory < growth, "memory is left behind"
         assert self.relay.metric("relay_sessions") == 0
         assert self.relay.metric("relay_ports_used") == 0
         assert "Traceback" not in self.relay.log(), self.relay.log()
@@ -390,32 +411,34 @@ class Watch:
         """The invariants of every row. AssertionError where one is broken."""
         relay = self.world.relay
         assert relay.running, relay.log()[-3000:]
-        assert relay.ask("V") == "20040107"
-        self._is_back(relay)
+        assert relay.ask("V") == "20040107", "it answers nonsense"
+        is_back(relay, self.before)
         logged = relay.log()[self.log :]
         assert "Traceback" not in logged, logged
         troubles = [line for line in logged.splitlines() if " WARN" in line or " ERROR" in line]
         assert len(troubles) < 100, troubles
         lost = self.world.bystanders.lost(self.sent)
         assert lost == 0, f"other calls lost {lost} packets"
-        assert relay.memory() - self.memory < GROWTH
+        memory = relay.memory()
+        assert memory - self.memory < GROWTH, "this row has left memory behind"
+        assert memory - self.world.memory < GROWN, "all rows together have left memory behind"
         p99, waited = late(self.lag, relay.lag()), relay.waited() - self.waited
         # What the process waited for a processor is the machine's fault, and known to the kernel.
         assert p99 <= LAG or waited > LAG, f"the reactor was {p99} s late (p99)"
 
-    def _is_back(self, relay: Relay) -> None:
-        def state() -> State:
-            return relay.state()
 
-        def back() -> bool:
-            now = state()
-            return (
-                (now.sessions, now.ports) == (self.before.sessions, self.before.ports)
-                and now.descriptors <= self.before.descriptors
-                and now.timers <= self.before.timers + 1
-            )
+def is_back(relay: Relay, before: State) -> None:
+    """Wait until it has no more in use than before. AssertionError where that never comes."""
 
-        try:
-            wait_until(back, "everything is as before", 20)
-        except AssertionError:
-            raise AssertionError(f"before {self.before}, now {state()}") from None
+    def back() -> bool:
+        now = relay.state()
+        return (
+            (now.sessions, now.ports) == (before.sessions, before.ports)
+            and now.descriptors <= before.descriptors
+            and now.timers <= before.timers + 1
+        )
+
+    try:
+        wait_until(back, "everything is as before", PATIENCE)
+    except AssertionError:
+        raise AssertionError(f"before {before}, now {relay.state()}") from None
