@@ -11,7 +11,7 @@ from tests.faults.calls import ALONE, SPARED, TELLING, Call
 PAGE = Path(__file__).parent.parent.parent / "docs" / "fuzzing.rst"
 
 
-@pytest.mark.parametrize("call", (*ALONE, *TELLING), ids=lambda call: call.name)
+@pytest.mark.parametrize("call", [*ALONE, *TELLING], ids=lambda call: call.name)
 def test_the_page_has_each_call_with_its_errors(call: Call) -> None:
     assert f"   * - {call.name}\n     - {', '.join(call.errors)}\n" in PAGE.read_text()
 
