@@ -237,6 +237,7 @@ def assemble(
             *(telling.aftermath.catch_up, advertiser.stopService, http.leave, *telling.left),
         ),
         inherited=(carrier.settle,),
+        giving=(telling.insight.remembered.prepare,),
         descriptors=lambda: {
             **control.sockets.descriptors,
             **http.descriptors,

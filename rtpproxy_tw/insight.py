@@ -23,6 +23,7 @@ from rtpproxy_tw.insight_succession import FeedWhole, MetricsWhole
 from rtpproxy_tw.interfaces import IRecorders, ISessionObserver
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.outside import Outside
+from rtpproxy_tw.recent_succession import RecentWhole
 from rtpproxy_tw.recording.trace import HeaderRings
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.reporting.aliases import RtpengineNames
@@ -78,6 +79,7 @@ class Insight:
         self._totals = totals
         self._metrics = Metrics(clock=reactor, totals=totals, version=version())
         self.recent = Recent(reactor.seconds)
+        self.remembered = RecentWhole(self.recent, lambda call: reactor.callLater(0, call))
         self.feed = Feed(reactor, wall)
         self._rings = HeaderRings(
             seconds=settings.trace,
@@ -239,7 +241,7 @@ class Insight:
 
     def wholes(self, catch_up: Callable[[], object]) -> tuple[Whole, ...]:
         """What goes over to another relay; ``catch_up`` tells us of all ends there were."""
-        return MetricsWhole(self._metrics, catch_up), FeedWhole(self.feed)
+        return MetricsWhole(self._metrics, catch_up), FeedWhole(self.feed), self.remembered
 
     @property
     def adopted(self) -> tuple[Callable[[Session], None], ...]:

@@ -291,7 +291,8 @@ class Succession:
 
     ``first`` is told before the sessions, ``last`` after them; ``adopted`` is called for each
     session that was taken over, ``abandoned`` for each whose record proved damaged midway,
-    ``inherited`` when all was taken over after a crash, ``left`` when another relay has all.
+    ``inherited`` when all was taken over after a crash, ``left`` when another relay has all,
+    ``giving`` some tenths of a second before anything is handed over.
     ``flows`` are those that the kernel may carry meanwhile.
     """
 
@@ -309,6 +310,7 @@ class Succession:
         abandoned: Sequence[Callable[[Session], None]] = (),
         inherited: Sequence[Callable[[], object]] = (),
         left: Sequence[Callable[[], object]] = (),
+        giving: Sequence[Callable[[], object]] = (),
         descriptors: Callable[[], Mapping[str, int]] = dict,
         shape: Callable[[], Mapping[str, object]] = dict,
         flows: CarriedPart | None = None,
@@ -329,10 +331,13 @@ class Succession:
         self._abandoned = tuple(abandoned)
         self._inherited = tuple(inherited)
         self._left = tuple(left)
+        self._giving = tuple(giving)
         self._version = version
 
     def giver(self, channel: Channel) -> Giver:
         """Hands everything over, by and by; :meth:`give` is its last step."""
+        for call in self._giving:
+            call()
         media, *others = self._parts
         return Giver(
             channel,

@@ -25,6 +25,7 @@ class Recent:
         self._now = now
         self.catch_up: Callable[[], object] = lambda: None
         self._ended: deque[tuple[Session, float]] = deque(maxlen=KEPT)
+        self._earlier: Callable[[], list[tuple[Session, float]]] = list
 
     def created(self, session: Session) -> None:
         """Nothing."""
@@ -40,5 +41,16 @@ class Recent:
 
     def of_call(self, call_id: str) -> list[tuple[Session, float]]:
         """The sessions of a call that are remembered, the last one first."""
+        return [each for each in reversed(self.kept()) if each[0].key.call_id == call_id]
+
+    def kept(self) -> list[tuple[Session, float]]:
+        """All that are remembered, the last one at the end."""
         self.catch_up()
-        return [each for each in reversed(self._ended) if each[0].key.call_id == call_id]
+        earlier, self._earlier = self._earlier(), list
+        if earlier:
+            self._ended = deque([*earlier, *self._ended], maxlen=KEPT)
+        return list(self._ended)
+
+    def go_on(self, earlier: Callable[[], list[tuple[Session, float]]]) -> None:
+        """``earlier`` gives, when somebody asks, those another process has remembered."""
+        self._earlier = earlier

@@ -184,3 +184,18 @@ def test_event_streams_are_sent_to_the_new_process_at_once(reach: Reach) -> None
     assert not any(again.resets)
     assert b'"one"' not in again.octets
     again.close()
+
+
+def test_a_call_that_ended_before_the_restart_can_be_asked_about(reach: Reach) -> None:
+    reach.relay.ask(f"U gone {HOST} 4000 f")
+    reach.relay.ask(f"L gone {HOST} 5000 f t")
+    reach.relay.ask("D gone f t")
+    answers = []
+    for process in range(3):
+        with reach.connect() as client:
+            client.sendall(asked("/api/v1/calls/gone/why"))
+            answers.append(answer(client))
+        if process < 2:
+            restart(reach.folder)
+    assert answers[0].startswith(b"HTTP/1.1 200")
+    assert len({each.partition(b'"at"')[0] for each in answers}) == 1
