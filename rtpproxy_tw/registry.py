@@ -13,7 +13,7 @@ from rtpproxy_tw.interfaces import IMediaPlane, ISessionObserver
 from rtpproxy_tw.session import Ending, Leg, Session, SessionKey, Stream
 from rtpproxy_tw.statistics import Totals
 
-BEAT = 1.0
+BEAT = 0.25
 """Seconds between two signs that the process runs; see :meth:`SessionRegistry.beat`."""
 
 STALL = 2 * BEAT
