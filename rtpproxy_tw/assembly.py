@@ -38,6 +38,7 @@ from rtpproxy_tw.continuity.safe import Safe
 from rtpproxy_tw.continuity.testament import Testament
 from rtpproxy_tw.control.destinations import Destinations
 from rtpproxy_tw.control.dispatcher import Dispatcher
+from rtpproxy_tw.control.later import Later
 from rtpproxy_tw.control.locals import LocalChooser
 from rtpproxy_tw.control.negotiation import Negotiator
 from rtpproxy_tw.control.replies import ReplyCache
@@ -403,6 +404,8 @@ class Control:
             is_own=OwnPlaces(settings.control, media.plane.serves),
             deny_private=settings.deny_private,
         )
+        # Other nodes are told of a session as a command has left it.
+        later = None if cluster else Later()
         self.negotiator = Negotiator(
             clock=reactor,
             registry=registry,
@@ -415,6 +418,7 @@ class Control:
             asymmetric=settings.asymmetric,
             destinations=destinations,
             no_room=NO_ROOM[settings.overload_profile],
+            later=later,
         )
         dispatcher = Dispatcher(
             registry=registry,
@@ -426,6 +430,7 @@ class Control:
             totals=around.totals,
             destinations=destinations,
             copies=copy_networks(settings),
+            later=later,
         )
         executor: Executor = telling.insight.metered(dispatcher)
         for each in cluster:
@@ -438,6 +443,7 @@ class Control:
             totals=around.totals,
             clock=reactor,
             detailed=partial(is_detailed, settings),
+            later=later,
         )
         self.sockets = ControlSockets(settings, reactor, responder, around.wall, around.heirlooms)
 

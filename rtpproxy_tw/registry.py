@@ -265,11 +265,19 @@ class SessionRegistry:
         if not self._timers:
             self.when_empty()
 
-    def delete(self, call_id: str, first: str, second: str | None, *, weak: bool) -> bool:
+    def delete(
+        self,
+        call_id: str,
+        first: str,
+        second: str | None,
+        *,
+        weak: bool,
+        end: Callable[[Session, Ending], None] | None = None,
+    ) -> bool:
         """D: give up the strong or a weak hold on all matching sessions; False without a match.
 
         A session ends when nothing holds it any more. Of the weak holds it is the one of the leg
-        that faces the party named by the tag that matched.
+        that faces the party named by the tag that matched. ``end`` is to have :meth:`end` called.
         """
         found = self.matching(call_id, first, second)
         for session, leg in found:
@@ -278,7 +286,7 @@ class SessionRegistry:
             else:
                 session.strong = False
             if session.deletable:
-                self.end(session, Ending.DELETED)
+                (end or self.end)(session, Ending.DELETED)
         return bool(found)
 
     def end_all(self, why: Ending) -> None:

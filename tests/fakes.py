@@ -17,6 +17,7 @@ from zope.interface import implementer
 from rtpproxy_tw.addresses import Address, LocalAddress, LocalAddresses
 from rtpproxy_tw.commands import Command, Origin, Reply
 from rtpproxy_tw.control.dispatcher import Dispatcher
+from rtpproxy_tw.control.later import Later
 from rtpproxy_tw.control.locals import LocalChooser
 from rtpproxy_tw.control.negotiation import Negotiator
 from rtpproxy_tw.errors import RecordingRefused
@@ -215,6 +216,7 @@ class Bench:
         send_twice: bool = False,
         prompts: Sequence[str] = (),
         kernel: KernelPath | None = None,
+        later: Later | None = None,
         **limits: float,
     ) -> None:
         self.clock = Clock()
@@ -266,6 +268,7 @@ class Bench:
             latch=latch_factory(latching),
             setup_ttl=setup_ttl,
             asymmetric=asymmetric,
+            later=later,
         )
         self.dispatcher = Dispatcher(
             registry=self.registry,
@@ -275,6 +278,7 @@ class Bench:
             players=self.players,
             notifier=self.notifier,
             totals=self.totals,
+            later=later,
         )
 
     def do(self, command: Command, origin: Origin | None = None) -> Reply:

@@ -6,8 +6,8 @@ As datagrams get lost, clients repeat them: see :mod:`rtpproxy_tw.control.replie
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
@@ -82,11 +82,11 @@ class Datagrams(DatagramProtocol):
         if _REPLY.match(command):
             self.unanswered += 1
             return
-        reply = self._reply(cookie, command, addr, host)
-        if isinstance(reply, bytes):
+
+        def answer(reply: bytes) -> None:
             self._answer(reply, datagram, cookie, addr, host)
-        elif reply is not None:
-            reply.addCallback(self._answer, datagram, cookie, addr, host)
+
+        self._serve(cookie, command, addr, host, answer)
 
     def _answer(
         self, reply: bytes, datagram: bytes, cookie: bytes | None, addr: Address, host: str
@@ -121,28 +121,39 @@ class Datagrams(DatagramProtocol):
         )
         return b"E%d\n" % TOO_LONG if cookie is None else b"%b E%d\n" % (cookie, TOO_LONG)
 
-    def _reply(
-        self, cookie: bytes | None, command: bytes, source: Address, host: str
-    ) -> bytes | Deferred[bytes] | None:
-        """None: another node is being asked for it already."""
+    def _serve(
+        self,
+        cookie: bytes | None,
+        command: bytes,
+        source: Address,
+        host: str,
+        answer: Callable[[bytes], None],
+    ) -> None:
         origin = Origin(self._kind, host, self._local, self._access.denied)
         if len(command) > MAX_COMMAND:
             command = b""  # it may have lost its end, and would then be another command
         if cookie is None:
-            return self._responder.answer(command, origin)
+            waiting = self._responder.serve(command, origin, answer)
+            if waiting is not None:
+                waiting.addCallback(answer)
+            return
         if (source, cookie) in self._asked:
-            return None
+            return  # another node is being asked for it already
         now = self._clock.seconds()
         reply = self._cache.find(source, cookie, command, now)
         if reply is not None:
             self._responder.repeated(command, origin)
-            return reply
-        answer = self._responder.answer(command, origin, cookie)
-        if isinstance(answer, bytes):
-            self._cache.store(source, cookie, command, answer, now)
-            return answer
-        self._asked.add((source, cookie))
-        return answer.addCallback(self._answered, source, cookie, command)
+            answer(reply)
+            return
+
+        def remember(reply: bytes) -> None:
+            self._cache.store(source, cookie, command, reply, now)
+            answer(reply)
+
+        waiting = self._responder.serve(command, origin, remember, cookie)
+        if waiting is not None:
+            self._asked.add((source, cookie))
+            waiting.addCallback(self._answered, source, cookie, command).addCallback(answer)
 
     def _answered(self, reply: bytes, source: Address, cookie: bytes, command: bytes) -> bytes:
         self._asked.discard((source, cookie))

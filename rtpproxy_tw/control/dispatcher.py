@@ -32,6 +32,7 @@ from rtpproxy_tw.control.access import Networks
 from rtpproxy_tw.control.counters import query, statistics
 from rtpproxy_tw.control.destinations import Destinations
 from rtpproxy_tw.control.features import BASE, FEATURES, NOTIFICATION
+from rtpproxy_tw.control.later import Later
 from rtpproxy_tw.control.negotiation import Negotiator
 from rtpproxy_tw.control.tokens import integer
 from rtpproxy_tw.errors import CommandError, PromptRefused, RecordingRefused
@@ -39,6 +40,7 @@ from rtpproxy_tw.interfaces import IMediaPlane, INotifier, IPlayers, IRecorders
 from rtpproxy_tw.registry import Match, SessionRegistry
 from rtpproxy_tw.session import (
     Ending,
+    Session,
 )
 from rtpproxy_tw.statistics import Totals
 
@@ -74,6 +76,7 @@ class Dispatcher:
         totals: Totals,
         destinations: Destinations | None = None,
         copies: Networks | None = None,
+        later: Later | None = None,
     ) -> None:
         self._destinations = Destinations() if destinations is None else destinations
         self._copies = copies
@@ -84,6 +87,7 @@ class Dispatcher:
         self._players = players
         self._notifier = notifier
         self._totals = totals
+        self._later = Later() if later is None else later
 
     def execute(self, command: Command, origin: Origin) -> Reply:
         """Do what ``command`` says. Raises CommandError where that cannot be done."""
@@ -143,10 +147,14 @@ class Dispatcher:
 
     def _delete(self, command: Delete) -> Reply:
         if not self._registry.delete(
-            command.call_id, command.from_tag, command.to_tag, weak=command.weak
+            command.call_id, command.from_tag, command.to_tag, weak=command.weak, end=self._end
         ):
             raise unknown(command.call_id)
         return Number(0)
+
+    def _end(self, session: Session, why: Ending) -> None:
+        # Nobody can look for it before it has ended.
+        self._later.do(lambda: self._registry.end(session, why))
 
     def _query(self, command: Query) -> Reply:
         found = self._find(command.call_id, command.from_tag, command.to_tag)

@@ -212,11 +212,9 @@ class OneShot(ControlProtocol):
         self._answered = True
         # One that is too long is nothing to execute, least of all its beginning.
         command = data if len(data) <= MAX_COMMAND else b""
-        answer = self._responder.answer(command, self._origin)
-        if isinstance(answer, bytes):
-            self._reply(answer)
-        else:
-            answer.addCallback(self._reply)
+        waiting = self._responder.serve(command, self._origin, self._reply)
+        if waiting is not None:
+            waiting.addCallback(self._reply)
 
     def _reply(self, reply: bytes) -> None:
         send(self._wire, reply)
@@ -342,13 +340,14 @@ class Lines(ControlProtocol):
             self.close()
             return
         self._relax()
-        answer = self._responder.answer(line, self._origin)
-        if isinstance(answer, bytes):
-            send(self._wire, answer)
-        else:
+        waiting = self._responder.serve(line, self._origin, self._send)
+        if waiting is not None:
             self._asked = line
             self._read(False)
-            answer.addCallback(self._reply)
+            waiting.addCallback(self._reply)
+
+    def _send(self, reply: bytes) -> None:
+        send(self._wire, reply)
 
     def _reply(self, reply: bytes) -> None:
         self._asked = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -30,6 +30,7 @@ from rtpproxy_tw.commands import (
     WithResults,
 )
 from rtpproxy_tw.control.destinations import OWN, Destinations
+from rtpproxy_tw.control.later import Later
 from rtpproxy_tw.control.locals import LocalChooser
 from rtpproxy_tw.control.logbudget import LogBudget
 from rtpproxy_tw.errors import AddressUnusable, CommandError, NoPortsLeft
@@ -68,6 +69,7 @@ class Negotiator:
         asymmetric: bool = False,
         destinations: Destinations | None = None,
         no_room: int = 72,
+        later: Later | None = None,
     ) -> None:
         self._destinations = Destinations() if destinations is None else destinations
         self._budget = LogBudget()
@@ -80,6 +82,7 @@ class Negotiator:
         self._latch = latch
         self._setup_ttl = setup_ttl
         self._asymmetric = asymmetric
+        self._later = Later() if later is None else later
         self._no_room = no_room
         """The error of a new session that there is no room for."""
         self.draining = False
@@ -96,6 +99,8 @@ class Negotiator:
         self._check(command.subs)
         found = self._find(command)
         chosen = self._locals.chosen(command.options)
+        notification = self._notification(command.notify, origin)
+        created = found is None
         if found is None:
             session = self._create(command, chosen)
             found = Match(session, session.caller)
@@ -103,11 +108,19 @@ class Negotiator:
             self._answer(found.leg.opposite, command.options, chosen, failure=71)
             if not command.options.weak:
                 found.session.strong = True
-        session, party = found
-        _note_to_tag(found, command.from_tag, command.to_tag)
-        session.notify = self._notification(command.notify, origin)
-        self._describe(party, command.options, command.remote)
+        session, party = match = found
+        session.notify = notification
         answered = self._allocated(party.opposite)
+
+        def enter() -> None:
+            if created:
+                self._registry.add(session)
+            else:
+                self._keep(session)
+            _note_to_tag(match, command.from_tag, command.to_tag)
+            self._describe(party, command.options, command.remote)
+
+        self._after(enter, command.subs)
         return self.with_subs(answered, command.subs, party)
 
     def lookup(self, command: Lookup) -> Reply:
@@ -118,8 +131,15 @@ class Negotiator:
             return NotFound()
         _note_to_tag(found, command.from_tag, command.to_tag)
         party = found.leg.opposite
-        answered = self._look_up(party, command.options, chosen, command.remote)
+        answered = self._look_up(party, command.options, chosen, command.remote, bool(command.subs))
         return self.with_subs(answered, command.subs, party)
+
+    def _after(self, work: Callable[[], None], pressing: object) -> None:
+        # When the reply has been sent, unless what is ``pressing`` builds upon it.
+        if pressing:
+            work()
+        else:
+            self._later.do(work)
 
     def _check(self, subs: Sequence[SubCommand]) -> None:
         # All or nothing: what can be known to fail must not fail after the main command is done.
@@ -139,11 +159,22 @@ class Negotiator:
         return found
 
     def _look_up(
-        self, party: Leg, options: MediaOptions, chosen: LocalAddress | None, remote: Remote
+        self,
+        party: Leg,
+        options: MediaOptions,
+        chosen: LocalAddress | None,
+        remote: Remote,
+        pressing: bool = True,
     ) -> Allocated:
         self._answer(party.opposite, options, chosen, failure=71)
-        self._describe(party, options, remote)
-        return self._allocated(party.opposite)
+
+        def enter() -> None:
+            self._keep(party.session)
+            self._describe(party, options, remote)
+
+        answered = self._allocated(party.opposite)
+        self._after(enter, pressing)
+        return answered
 
     def _allocated(self, leg: Leg) -> Allocated:
         assert leg.local is not None, "a leg with a port has an address"
@@ -170,7 +201,6 @@ class Negotiator:
         self._open(session.callee, session.callee.local, failure=self._no_room)
         session.strong = not options.weak
         session.callee.weak = options.weak
-        self._registry.add(session)
         return session
 
     def _answer(
@@ -187,8 +217,11 @@ class Negotiator:
             self._open(leg, local, failure)
         if options.weak:
             leg.weak = True
+
+    def _keep(self, session: Session) -> None:
+        # A command has found it, and it may have got its second leg by that.
         self._registry.touch(session)
-        if leg.opposite.port:
+        if session.caller.port and session.callee.port:
             self._registry.complete(session)
 
     def _open(self, leg: Leg, local: LocalAddress, failure: int) -> None:

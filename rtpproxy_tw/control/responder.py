@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from rtpproxy_tw.commands import Command, Failed, NotFound, Origin, Reply
 from rtpproxy_tw.control.access import Refusals, letters_of
 from rtpproxy_tw.control.escape import Escaped
+from rtpproxy_tw.control.later import Later
 from rtpproxy_tw.control.logbudget import LogBudget
 from rtpproxy_tw.control.render import INTERNAL_ERROR
 from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
@@ -41,7 +42,7 @@ class Responder:
     """Answers commands, whatever they came over; the same one serves all control sockets.
 
     ``detailed`` tells whether anybody wants to read of every command and reply: to make an event
-    and throw it away costs as much as to parse a command.
+    and throw it away costs as much as to parse a command. ``later`` is the executor's.
     """
 
     _log = Logger()
@@ -54,6 +55,7 @@ class Responder:
         totals: Totals,
         clock: IReactorTime,
         detailed: Callable[[], bool] = lambda: True,
+        later: Later | None = None,
     ) -> None:
         self.refusals = Refusals()
         """What is not answered; the listeners count theirs there, too."""
@@ -62,6 +64,7 @@ class Responder:
         self._totals = totals
         self._clock = clock
         self._detailed = detailed
+        self._later = Later() if later is None else later
         self._budget = LogBudget()
         self.route: Route | None = None
         """Finds out whether another node is to do a command."""
@@ -90,13 +93,22 @@ class Responder:
             )
         return line
 
-    def answer(
-        self, command: bytes, origin: Origin, cookie: bytes | None = None
-    ) -> bytes | Deferred[bytes]:
-        """As :meth:`respond`, but the reply may be another node's, and come later."""
+    def serve(
+        self,
+        command: bytes,
+        origin: Origin,
+        deliver: Callable[[bytes], object],
+        cookie: bytes | None = None,
+    ) -> Deferred[bytes] | None:
+        """Give ``deliver`` the reply; only then do what need not be done before it is sent.
+
+        The reply may be another node's: then a Deferred of it is returned instead.
+        """
         waiting = None if self.route is None else self._routed(command, origin)
         if waiting is None:
-            return self.respond(command, origin, cookie)
+            with self._later:
+                deliver(self.respond(command, origin, cookie))
+            return None
 
         def relayed(reply: bytes | None) -> bytes:
             if reply is None:
