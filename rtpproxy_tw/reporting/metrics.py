@@ -301,7 +301,9 @@ class Metrics:
                 results,
             )
             yield histograms(
-                "relay_control_seconds", "How long commands took.", [((), executor.seconds)]
+                "relay_control_seconds",
+                "How long commands took to be answered.",
+                [((), executor.seconds)],
             )
         yield single(
             "relay_control_errors_total",
