@@ -98,6 +98,8 @@ class Inheritance:
         """Have ``taker``, who is to be lenient, go on with all of it. Raises nothing."""
         taker.begin({"protocol": PROTOCOL, "clock": now, "boot": boot()})
         for name, value in self._wholes:
+            if value is None:
+                continue  # there was nothing to be said
             body = records.to_line({"value": value})
             taker.handle(Message("whole", {"name": name}, body))
         for at, record in self._sessions.values():

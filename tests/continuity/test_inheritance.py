@@ -71,6 +71,23 @@ class Media:
             two.close()
 
 
+class Saying:
+    """Says ``said``, and remembers what it is told."""
+
+    def __init__(self, name: str, said: str | None) -> None:
+        self.name = name
+        self.said = said
+        self.told: list[Any] = []
+
+    def pack(self, luggage: Luggage) -> Any:
+        """See Whole."""
+        return self.said
+
+    def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Whole."""
+        self.told.append(value)
+
+
 class Life:
     """A relay on fakes whose sessions have real sockets; it may be the one after a crash."""
 
@@ -79,6 +96,7 @@ class Life:
         self.bench.clock.advance(began)
         self.sockets: dict[Leg, tuple[socket.socket, socket.socket]] = {}
         self.sessions: list[Session] = []
+        self.sayings = [Saying("something", "said"), Saying("nothing", None)]
         self.will = testament.Testament(
             safe=Safe(store),
             sessions=lambda: self.sessions,
@@ -88,6 +106,7 @@ class Life:
             now=self.bench.clock.seconds,
             later=lambda call: self.bench.clock.callLater(0, call),
         )
+        self.will.wholes = self.sayings
 
     def call(self, number: int) -> Session:
         """One more."""
@@ -112,7 +131,7 @@ class Life:
         now = self.bench.clock.seconds
         taker = Taker(
             parts=(media, Lapse(now), KeptPart(self.will)),
-            wholes=(),
+            wholes=self.sayings,
             now=now,
             admit=self.sessions.append,
             abandon=self.will.abandoned,
@@ -181,6 +200,12 @@ def test_all_sessions_come_back_with_their_sockets(store: Store, dead: Life) -> 
         (leg.port, leg.port + 1) for session in dead.sessions for leg in session.legs
     }
     assert open_descriptors() == before
+
+
+def test_who_had_nothing_to_say_is_told_nothing(store: Store, dead: Life) -> None:
+    heir = Life(store)
+    heir.inherit(Inheritance(store.copies()))
+    assert [each.told for each in heir.sayings] == [["said"], []]
 
 
 def test_the_time_of_the_crash_is_nobodys_silence(store: Store, dead: Life) -> None:
