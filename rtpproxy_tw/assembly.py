@@ -65,6 +65,7 @@ from rtpproxy_tw.media.userspace import UserspacePlane
 from rtpproxy_tw.overload import EVERY, Overload, occupied
 from rtpproxy_tw.planes import make_plane
 from rtpproxy_tw.processing_succession import Notices, ProcessingPart
+from rtpproxy_tw.quality_succession import FreshHistoryPart, HistoryPart
 from rtpproxy_tw.recording.clock import SteadyWall
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording.space import Low, Reserve
@@ -212,7 +213,9 @@ def assemble(
             FlowPart(carrier.path, writing=False),
             Lapse(reactor.seconds),
             KeptPart(testament),
+            FreshHistoryPart(),
         ),
+        lasting=(HistoryPart(),),
         first=(
             Settled(storing.writer),
             counts,

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from rtpproxy_tw.continuity.belongings import Luggage
+from rtpproxy_tw.quality_succession import histories, set_histories
 from rtpproxy_tw.session import Ending, Session
 from rtpproxy_tw.snapshot import records
 from rtpproxy_tw.snapshot.kinds import TIME, Damaged, listed, one_of, text
@@ -68,7 +69,8 @@ class RecentWhole:
 
 def _line(session: Session, at: float) -> str:
     why = None if session.ended is None else session.ended.value
-    return records.to_line({"at": at, "ended": why, "record": records.pack(session, {})}).decode()
+    record = {"at": at, "ended": why, "record": records.pack(session, {})}
+    return records.to_line(record | {"history": histories(session)}).decode()
 
 
 def _session(line: str, shift: float) -> tuple[Session, float]:
@@ -77,4 +79,7 @@ def _session(line: str, shift: float) -> tuple[Session, float]:
         raise Damaged("no object")
     session, _ = records.unpack(value.get("record"), shift)
     session.ended = ENDING.unpack(value.get("ended"), shift)
+    history = value.get("history")
+    if history is not None:
+        set_histories(session, history)
     return session, TIME.unpack(value.get("at"), shift)

@@ -293,7 +293,8 @@ class Succession:
     session that was taken over, ``abandoned`` for each whose record proved damaged midway,
     ``inherited`` when all was taken over after a crash, ``left`` when another relay has all,
     ``giving`` some tenths of a second before anything is handed over.
-    ``flows`` are those that the kernel may carry meanwhile.
+    What ``lasting`` parts say of a session goes ahead, as its sockets do; what ``parts`` say, when
+    nobody relays any more. ``flows`` are those that the kernel may carry meanwhile.
     """
 
     def __init__(
@@ -304,6 +305,7 @@ class Succession:
         totals: Totals,
         now: Callable[[], float],
         parts: Sequence[Part] = (),
+        lasting: Sequence[Part] = (),
         first: Sequence[Whole] = (),
         last: Sequence[Whole] = (),
         adopted: Sequence[Callable[[Session], None]] = (),
@@ -324,7 +326,8 @@ class Succession:
         self._plane = plane
         self._flows = flows
         self._now = now
-        self._parts: tuple[Part, ...] = (MediaPart(plane), *parts, *((flows,) if flows else ()))
+        self._lasting: tuple[Part, ...] = (MediaPart(plane), *lasting)
+        self._others: tuple[Part, ...] = (*parts, *((flows,) if flows else ()))
         self._first: tuple[Whole, ...] = (Counters(totals), *first)
         self._last = tuple(last)
         self._adopted = tuple(adopted)
@@ -338,12 +341,11 @@ class Succession:
         """Hands everything over, by and by; :meth:`give` is its last step."""
         for call in self._giving:
             call()
-        media, *others = self._parts
         return Giver(
             channel,
             sessions=lambda: self._registry,
-            lasting=(media,),
-            parts=others,
+            lasting=self._lasting,
+            parts=self._others,
             first=self._first,
             last=self._last,
             now=self._now,
@@ -404,7 +406,7 @@ class Succession:
     def taker(self, *, strict: bool) -> Taker:
         """What makes ours of what it is given."""
         return Taker(
-            parts=self._parts,
+            parts=(*self._lasting, *self._others),
             wholes=(*self._first, *self._last),
             now=self._now,
             admit=self._admit,

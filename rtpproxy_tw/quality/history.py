@@ -38,12 +38,14 @@ class Interval(NamedTuple):
 class History:
     """The last MOST_INTERVALS intervals, oldest first."""
 
-    __slots__ = ("octets",)
+    __slots__ = ("octets", "untold")
 
     def __init__(self, octets: bytes = b"") -> None:
         whole = len(octets) // _ROW.size * _ROW.size
         self.octets = bytearray(octets[:whole][-MOST_OCTETS:])
         """All of it, so that it can be kept elsewhere."""
+        self.untold = 0
+        """Octets at its end that :meth:`tell` has not given."""
 
     def add(self, interval: Interval) -> None:
         """Append one; the oldest makes room."""
@@ -58,6 +60,23 @@ class History:
             _MOST if jitter is None else min(_MOST - 1, _fitting(100 * jitter)),
             0 if mos is None else _fitting(1000 * mos),
         )
+        self.untold = min(self.untold + _ROW.size, MOST_OCTETS)
+
+    def tell(self) -> bytes:
+        """All of it; :meth:`since_told` gives what is added from now on."""
+        self.untold = 0
+        return bytes(self.octets)
+
+    def since_told(self) -> bytes:
+        """What was added since :meth:`tell`, as far as it is kept; it may be asked for again."""
+        return bytes(self.octets[len(self.octets) - self.untold :])
+
+    def extend(self, octets: bytes) -> None:
+        """Append what another one has; the oldest make room. What is no whole interval is not."""
+        whole = octets[: len(octets) // _ROW.size * _ROW.size]
+        self.octets += whole
+        del self.octets[: max(0, len(self.octets) - MOST_OCTETS)]
+        self.untold = min(self.untold + len(whole), MOST_OCTETS)
 
     def __len__(self) -> int:
         return len(self.octets) // _ROW.size

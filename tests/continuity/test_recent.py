@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from rtpproxy_tw.continuity.belongings import Luggage
+from rtpproxy_tw.quality.history import Interval
+from rtpproxy_tw.quality.monitor import Monitor
 from rtpproxy_tw.quality.verdict import code_of
 from rtpproxy_tw.recent_succession import BATCH, RecentWhole
 from rtpproxy_tw.session import Ending, Session
@@ -24,6 +26,8 @@ def ended(count: int) -> tuple[Recent, list[Session]]:
     recent, found = Recent(lambda: 1100.0), []
     for number in range(count):
         _, session = lived("strict", [(0, 1, 1, 0.02)] * 20)
+        session.caller.monitor = session.caller.monitor or Monitor()
+        session.caller.monitor.history.add(Interval(10.0, 10.0, 499, 1, 2.5, 4.3))
         session.key = session.key._replace(call_id=f"call {number}")
         session.ended = Ending.TIMEOUT
         recent.ended(session, Ending.TIMEOUT)
@@ -54,7 +58,9 @@ def test_what_is_told_of_ended_calls_is_the_same_after_a_restart(shift: float) -
         assert [code_of(leg, at) for leg in again.legs] == [
             code_of(leg, at) for leg in session.legs
         ]
-        assert views.whole(again, at, 0.0) == views.whole(session, at, 0.0)
+        told = views.whole(session, at, 0.0, history=True)
+        assert len(told["legs"][0]["history"]) == 1
+        assert views.whole(again, at, 0.0, history=True) == told
 
 
 def test_what_ends_while_it_is_written_down_and_afterwards_is_remembered_in_order() -> None:
