@@ -12,7 +12,7 @@ import gc
 from collections.abc import Callable, Sized
 from typing import Any
 
-from twisted.application.internet import TimerService
+from rtpproxy_tw.timers import Timer
 
 YOUNG = 1000
 """Objects made, less those gone again, between two collections of the youngest: half a
@@ -33,7 +33,7 @@ PATIENCE = 24 * 60
 """Looks after which everything is looked at however many sessions there are: once a day."""
 
 
-class Collecting(TimerService):
+class Collecting(Timer):
     """Has garbage collected while the relay runs. ``sessions`` tells how many there are.
 
     The settings are the process's; the end puts them back.
@@ -58,6 +58,8 @@ class Collecting(TimerService):
 
     def stopService(self) -> object:
         """Leave it to Python again."""
+        if not self.running:
+            return super().stopService()
         gc.unfreeze()
         gc.set_threshold(*self._before)
         return super().stopService()

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from twisted.application.internet import TimerService
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread, deferToThreadPool
@@ -36,6 +35,7 @@ from rtpproxy_tw.reporting.spooled import SpoolDirectory
 from rtpproxy_tw.reporting.webhooks import Webhook, treq_post
 from rtpproxy_tw.session import Session
 from rtpproxy_tw.statistics import Totals
+from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.logs import DEBUGGED
 from rtpproxy_tw.web.api import Api, Cluster, Draining, nobody
 from rtpproxy_tw.web.feed import Feed
@@ -154,8 +154,7 @@ class Insight:
             wall=self._wall,
         )
         self._observers.append(homer)
-        timer = TimerService(HOMER_EVERY, homer.tick)
-        timer.clock = reactor
+        timer = every(HOMER_EVERY, reactor, homer.tick)
         self._services += [timer, Around(stop=collector.close)]
 
     def metered(self, executor: Executor) -> Executor:
@@ -230,9 +229,7 @@ class Insight:
 
         sockets = HttpSockets(settings, self._reactor, make, heirlooms)
         if sockets.listeners:
-            timer = TimerService(LAG_EVERY, self._metrics.lag.tick)
-            timer.clock = self._reactor
-            self._services.append(timer)
+            self._services.append(every(LAG_EVERY, self._reactor, self._metrics.lag.tick))
         return sockets
 
     def add_metrics(self, gauges: Further) -> None:

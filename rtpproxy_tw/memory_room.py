@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from twisted.application.internet import TimerService
 from twisted.logger import Logger
+
+from rtpproxy_tw.timers import Timer
 
 RESERVE = 32 << 20
 """Octets that are left for the calls there are: some seconds of their packets, and answers."""
@@ -68,7 +69,7 @@ def room() -> float:
     return float("inf")
 
 
-class MemoryRoom(TimerService):
+class MemoryRoom(Timer):
     """Looks every second, and says once when it becomes short, or is not any more."""
 
     log = Logger()

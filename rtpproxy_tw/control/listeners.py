@@ -103,7 +103,8 @@ class Stdio(Service):
     def stopService(self) -> None:
         """Close what is still open."""
         super().stopService()
-        self._transport.loseConnection()
+        if self._transport is not None:
+            self._transport.loseConnection()
 
 
 def stream(endpoint: IStreamServerEndpoint, factory: Factory) -> Callable[[], object]:

@@ -231,4 +231,5 @@ class Sampling(TimerService):
     def stopService(self) -> object:
         """Stop, within a round too."""
         self.sampler.stop()
-        return super().stopService()
+        # One that was never started has nothing to wait for; Twisted's would fail.
+        return super().stopService() if self.running else None
