@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +14,7 @@ from rtpproxy_tw.configuration.switches import spelled
 from rtpproxy_tw.errors import ConfigError
 from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.media import epollplane
+from rtpproxy_tw.media.chance import Chance
 from rtpproxy_tw.media.epollplane import EpollPlane
 from rtpproxy_tw.media.ports import AscendingPool, PortPool, ShuffledPool
 from rtpproxy_tw.media.relay import Relay
@@ -65,7 +66,7 @@ def make_plane(
 def _pool(settings: Settings) -> PortPool:
     if settings.sequential:
         return AscendingPool(settings.min_port, settings.max_port)
-    return ShuffledPool(settings.min_port, settings.max_port, secrets.randbelow)
+    return ShuffledPool(settings.min_port, settings.max_port, Chance(os.urandom).below)
 
 
 def _listener(reactor: Any, free: bool) -> Callable[[DatagramProtocol, str, int, int], MediaPort]:
