@@ -12,6 +12,8 @@ import gc
 from collections.abc import Callable, Sized
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from rtpproxy_tw.timers import Timer
 
 YOUNG = 1000
@@ -56,7 +58,7 @@ class Collecting(Timer):
         gc.set_threshold(YOUNG, PORTIONS, NEVER)
         super().startService()
 
-    def stopService(self) -> object:
+    def stopService(self) -> Deferred[Any]:
         """Leave it to Python again."""
         if not self.running:
             return super().stopService()

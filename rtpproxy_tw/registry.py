@@ -321,6 +321,13 @@ class SessionRegistry:
             "this process did nothing for {seconds:.1f} s; no session ends for that", seconds=lost
         )
 
+    def stood_still_since(self, when: float) -> None:
+        """Another process, whose sessions we take over, has heard nobody since ``when``.
+
+        The time until our first beat is then a standstill like any other.
+        """
+        self._beat = when
+
     def _check(self, session: Session) -> None:
         if self._beat is not None:
             self.beat()  # timers of sessions may fire before the one that gives signs

@@ -286,6 +286,24 @@ class Flag:
             self._put()
 
 
+class Standstill:
+    """Since when nobody has relayed: that is nobody's silence, however short the time to live."""
+
+    name = "standstill"
+
+    def __init__(self, registry: SessionRegistry, now: Callable[[], float]) -> None:
+        self._registry = registry
+        self._now = now
+
+    def pack(self, luggage: Luggage) -> Any:
+        """See Whole; to be the first of all."""
+        return self._now()
+
+    def unpack(self, value: Any, luggage: Luggage, shift: float) -> None:
+        """See Whole."""
+        self._registry.stood_still_since(TIME.unpack(value, shift))
+
+
 class Succession:
     """Hands this relay over, and takes another one over. The reactor must not run meanwhile.
 
@@ -328,7 +346,11 @@ class Succession:
         self._now = now
         self._lasting: tuple[Part, ...] = (MediaPart(plane), *lasting)
         self._others: tuple[Part, ...] = (*parts, *((flows,) if flows else ()))
-        self._first: tuple[Whole, ...] = (Counters(totals), *first)
+        self._first: tuple[Whole, ...] = (
+            Standstill(registry, now),
+            Counters(totals),
+            *first,
+        )
         self._last = tuple(last)
         self._adopted = tuple(adopted)
         self._abandoned = tuple(abandoned)

@@ -431,6 +431,57 @@ def test_a_short_stall_ends_no_session_with_a_short_time_to_live() -> None:
         session.touched = bench.clock.seconds()  # what waited in the sockets is heard
 
 
+def test_a_loop_blocked_for_longer_than_calls_live_ends_none_of_them() -> None:
+    """1.7 seconds with a time to live of one; who stays silent afterwards is ended as ever."""
+    bench = Bench(ttl=1)
+    bench.registry.beat()
+    call(bench)
+    for _ in range(2):
+        bench.clock.advance(0.25)
+        bench.registry.beat()
+    stall(bench, 1.7)
+    assert alive(bench) == 1
+    bench.registry.beat()
+    for _ in range(5):
+        bench.clock.advance(0.25)
+        bench.registry.beat()
+    assert alive(bench) == 0
+
+
+def test_a_suspended_machine_ends_no_call() -> None:
+    """Monotonic time stands still meanwhile (clock_gettime(2)); other clocks have gone on for days,
+    and nothing of a session is reckoned by them."""
+    bench = Bench(ttl=1)
+    wall = {"boottime": 0.0, "realtime": 0.0}
+    bench.registry.beat()
+    call(bench)
+    for _ in range(3):
+        wall = {name: seconds + 86_400 for name, seconds in wall.items()}
+        stall(bench, 0.0)
+        bench.registry.beat()
+    assert alive(bench) == 1
+    (session,) = bench.registry
+    assert bench.registry.ttl_left(session) == 1
+
+
+def test_the_standstill_of_a_restart_ends_no_call() -> None:
+    """Both processes stood still for longer than calls live; the new one has not given a sign."""
+    before, after = Bench(ttl=1), Bench(ttl=1)
+    call(before)
+    (session,) = before.registry
+    began = before.clock.seconds()
+    after.clock.rightNow = began + 1.7
+    after.registry.stood_still_since(began)
+    after.registry.adopt(session)
+    after.clock.advance(0)
+    assert alive(after) == 1
+    after.registry.beat()
+    for _ in range(8):
+        after.clock.advance(0.25)
+        after.registry.beat()
+    assert alive(after) == 0
+
+
 def test_a_busy_moment_is_no_stall() -> None:
     """Else a relay under load would end nothing in time."""
     bench = Bench(ttl=10)
