@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -249,3 +251,43 @@ def test_a_link_in_place_of_a_pid_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a regular file"):
         file.write()
     assert target.read_text() == "precious\n"
+
+
+@pytest.fixture
+def written_by_root() -> Iterator[Path]:
+    """A pid file in a folder of root's, seen by a user who may only read it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        path = Path(name, "x.pid")
+        path.write_text("1\n")
+        os.chmod(path, 0o644)
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+        try:
+            yield path
+        finally:
+            os.seteuid(0)
+
+
+def test_a_successor_that_may_not_write_a_named_pid_file_does_not_take_over(
+    written_by_root: Path,
+) -> None:
+    """The file would go on naming a process that is gone: the start fails, the old one goes on."""
+    file = PidFile(str(written_by_root), named=True)
+    file.check()
+    with pytest.raises(ConfigError, match=r"x\.pid: Permission denied"):
+        file.write(1)
+    file.remove()
+    assert written_by_root.read_text() == "1\n"
+
+
+def test_a_successor_that_may_not_write_a_default_pid_file_does_without(
+    written_by_root: Path,
+) -> None:
+    file = PidFile(str(written_by_root), named=False)
+    with logged() as events:
+        file.write(1)
+        file.remove()
+    assert [event["why"] for event in events] == ["Permission denied"]
+    assert written_by_root.read_text() == "1\n"
