@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from rtpproxy_tw.addresses import LocalAddress, LocalAddresses
+from rtpproxy_tw.configuration.settings import ControlAddress, Settings
 from rtpproxy_tw.continuity import giving
 from rtpproxy_tw.continuity.belongings import Luggage
+from rtpproxy_tw.continuity.channel import Channel
 from rtpproxy_tw.quality.history import MOST_INTERVALS, Interval
 from rtpproxy_tw.quality.monitor import Monitor
 from rtpproxy_tw.quality_succession import FreshHistoryPart, HistoryPart
 from rtpproxy_tw.session import Leg, Session
 from rtpproxy_tw.snapshot.kinds import Damaged
 from tests.continuity.test_ahead import Handover
+from tests.test_tap import Running
 
 
 def scored(leg: Leg, number: int) -> None:
@@ -143,3 +148,28 @@ def test_damaged_histories_are_refused(part: HistoryPart | FreshHistoryPart, val
         handover.hand_over()
     finally:
         handover.close()
+
+
+@pytest.mark.network
+def test_the_relay_has_histories_go_ahead_and_news_come_after() -> None:
+    settings = Settings(
+        control=(ControlAddress("udp", "127.0.0.1", 0),),
+        addresses=LocalAddresses((LocalAddress("127.0.0.1"),)),
+        min_port=46320,
+        max_port=46330,
+        fast_path="none",
+    )
+    running = Running(settings)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        succession = running.relay.succession
+        assert succession is not None
+        giver = succession.giver(Channel(ours))
+        assert [each.name for each in giver._lasting] == ["media", "history"]
+        assert "history since" in [each.name for each in giver._parts]
+        known = succession.taker(strict=True)._parts
+        assert {"media", "history", "history since"} <= known.keys()
+    finally:
+        ours.close()
+        theirs.close()
+        running.stop()
