@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from bench import namespaces
-from tests.hostile.world import Watch, World
+from tests.hostile.relay import ANSWERED
+from tests.hostile.rows import row_of
+from tests.hostile.watch import Watch
+from tests.hostile.world import World
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,3 +38,14 @@ def world(shared: World) -> Iterator[World]:
     watch = Watch(shared)
     yield shared
     watch.check()
+
+
+@pytest.fixture(autouse=True)
+def every_relay_is_checked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No row can forget the invariants: a relay of C or D that was never checked fails it."""
+    ANSWERED.clear()
+    yield
+    if (row_of(request.node.name) or "A")[0] not in "CD":
+        return
+    forgotten = [relay.argv for relay in ANSWERED if not relay.checked]
+    assert not forgotten, f"no invariants were checked of {forgotten}"

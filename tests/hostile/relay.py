@@ -31,6 +31,9 @@ FAST_PATH = "RTPPROXY_HOSTILE_PATH"
 
 LAG = "relay_eventloop_lag_seconds"
 
+ANSWERED: list[Relay] = []
+"""All that have answered in the row that runs, each of which must be checked before its end."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -86,6 +89,8 @@ class Relay:
             preexec_fn=prepare,
             env={**os.environ, probe.PATH: str(folder / "probe"), **(env or {})},
         )
+        self.checked = False
+        """Whether the invariants of a row were asked of it."""
         self._client: Client | None = None
         if wait:
             self.wait()
@@ -98,6 +103,7 @@ class Relay:
         except AssertionError:
             self.kill()
             raise AssertionError(f"the relay did not start:\n{self.log()}") from None
+        ANSWERED.append(self)
 
     def _connects(self) -> bool:
         with suppress(OSError):

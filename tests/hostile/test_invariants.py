@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.hostile.exemptions import GROWTH
 from tests.hostile.relay import State
-from tests.hostile.world import GROWN, GROWTH, Watch
+from tests.hostile.watch import GROWN, Watch
 
 QUIET = {0.01: 900.0, 0.05: 1000.0, 1.0: 1000.0}
 """A histogram of the reactor's lateness: never more than 50 ms."""
@@ -122,7 +123,7 @@ VIOLATIONS: dict[str, tuple[Callable[[FakeWorld], None], str]] = {
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not come back is not waited for."""
-    monkeypatch.setattr("tests.hostile.world.PATIENCE", 0.0)
+    monkeypatch.setattr("tests.hostile.watch.PATIENCE", 0.0)
 
 
 def test_a_world_that_is_as_before_passes() -> None:

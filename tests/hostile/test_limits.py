@@ -9,16 +9,18 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from rtpproxy_tw.memory_room import RESERVE
 from tests.e2e.process import wait_until
+from tests.hostile.exemptions import STOPPED, THRONGED
 from tests.hostile.host import HOST, namespace, recorded, root
+from tests.hostile.local import Local
 from tests.hostile.relay import Relay
-from tests.hostile.world import GROWTH, Local
 
 pytestmark = pytest.mark.hostile
 
@@ -63,42 +65,52 @@ def test_c01_without_descriptors_calls_are_refused_and_nothing_else(tmp_path: Pa
         empty(here.relay, count)
         assert fill(here.relay, most=5)[0] == 5
         empty(here.relay, 5)
-        call.end()
-        here.is_well()
 
 
 def test_c02_a_full_or_occupied_range_is_refused_at_once(tmp_path: Path) -> None:
+    # Three pairs, and two for the call beside the row.
     with ExitStack() as stack:
         for port in (27002, 27004, 27009):
             taken = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             taken.bind((HOST, port))
-        with Local(tmp_path, "-m", "27000", "-M", "27011") as here:
+        with Local(tmp_path, "-m", "27000", "-M", "27015") as here:
             assert fill(here.relay) == (3, "E72")
             assert fill(here.relay, "more") == (0, "E72")
             assert here.relay.metric("relay_port_alloc_failures_total") >= 2
             assert json.loads(here.relay.get("/api/v1/capacity"))
             empty(here.relay, 3)
-            here.is_well()
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody has it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free, suppress(OSError):
+        free.bind((HOST, port))
+        return True
+    return False
 
 
 def test_c03_of_a_pair_with_one_port_taken_neither_stays_open(tmp_path: Path) -> None:
+    # One pair, and two for the call beside the row.
     with ExitStack() as stack:
         for port in (27101, 27103, 27105):
             taken = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             taken.bind((HOST, port))
-        with Local(tmp_path, "-m", "27100", "-M", "27107") as here:
+        with Local(tmp_path, "-m", "27100", "-M", "27111") as here:
             before = here.relay.descriptors()
             assert fill(here.relay) == (1, "E72")
+            # It may just be trying one of them for the next call.
             for port in (27100, 27102, 27104):
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-                    free.bind((HOST, port))
+                wait_until(partial(is_free, port), "the other one of the pair is free")
             empty(here.relay, 1)
             wait_until(lambda: here.relay.descriptors() <= before, "nothing is left open")
-            here.is_well()
 
 
 def test_c04_what_full_buffers_drop_is_counted(tmp_path: Path, root: None) -> None:
-    with namespace() as where, Local(tmp_path, where=where) as here, here.call() as call:
+    with (
+        namespace() as where,
+        Local(tmp_path, where=where, exempt=(STOPPED,)) as here,
+        here.call() as call,
+    ):
         call.settle()
         assert here.relay.metric("relay_kernel_udp_drops_total") == 0
         here.relay.signal(signal.SIGSTOP)
@@ -110,7 +122,8 @@ def test_c04_what_full_buffers_drop_is_counted(tmp_path: Path, root: None) -> No
 
 
 def test_c05_before_memory_is_gone_new_calls_are_refused(tmp_path: Path, root: None) -> None:
-    with Local(tmp_path, "-m", "40000", "-M", "65000") as here, here.call() as call:
+    ports = ("-m", "40000", "-M", "65000")
+    with Local(tmp_path, *ports, exempt=(THRONGED,)) as here, here.call() as call:
         call.settle()
         pages = int(Path(f"/proc/{here.relay.pid}/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + RESERVE + (4 << 20)
@@ -129,8 +142,6 @@ def test_c05_before_memory_is_gone_new_calls_are_refused(tmp_path: Path, root: N
         assert fill(here.relay, "again", 20)[0] == 20
         empty(here.relay, 20, "again")
         call.goes_on()
-        call.end()
-        here.is_well(growth=8 * GROWTH)
 
 
 def test_c09_a_full_or_lost_disk_costs_the_recording_only(tmp_path: Path, root: None) -> None:
@@ -147,11 +158,12 @@ def test_c09_a_full_or_lost_disk_costs_the_recording_only(tmp_path: Path, root: 
         here.relay.ask(f"R {call.name} f t")
         call.goes_on()
         call.end()
+        here.check()
+        here.leave()
         wait_until(lambda: here.relay.metric("relay_recordings") == 0, "they are over")
         record = 30 + 172
         sizes = {path.stat().st_size % record for path in disk.glob("*.rtp")}
         assert sizes <= {0}
-        here.is_well()
 
 
 @contextmanager
@@ -191,8 +203,9 @@ def test_c10_a_disk_that_stands_still_costs_no_packet(tmp_path: Path, root: None
             subprocess.run(["fsfreeze", "-u", disk], check=True)
         call.goes_on()
         call.end()
+        here.check()
+        here.leave()
         wait_until(lambda: here.relay.metric("relay_recordings") == 0, "they are over")
-        here.is_well()
         assert sum(path.stat().st_size for path in disk.glob("*.rtp")) > 0
 
 
@@ -207,4 +220,3 @@ def test_c11_without_inodes_calls_go_on_and_long_names_fit(tmp_path: Path, root:
                 assert here.relay.ask(f"R {call.name} f t") in ("0", "E65")
                 call.goes_on()
         assert all(len(path.name) <= 255 for path in disk.iterdir())
-        here.is_well()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.hostile.rows import ROWS, TITLES, Row, own_tests
+from tests.hostile import exemptions
+from tests.hostile.exemptions import Exemption
+from tests.hostile.rows import HERE, ROWS, TITLES, Row, own_tests, row_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,3 +45,24 @@ def test_the_page_has_an_outcome_of_every_row() -> None:
     assert heading == TITLES
     assert [line[0] for line in lines] == [row.name for row in ROWS]
     assert [line[1] for line in lines] == [row.what for row in ROWS]
+
+
+def excused() -> dict[str, set[str]]:
+    """The rows whose tests name each exemption."""
+    found: dict[str, set[str]] = {
+        name: set() for name, value in vars(exemptions).items() if isinstance(value, Exemption)
+    }
+    for path in HERE.glob("test_*.py"):
+        for test in ast.parse(path.read_text()).body:
+            if isinstance(test, ast.FunctionDef) and (row := row_of(test.name)):
+                names = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
+                for name in names & set(found):
+                    found[name].add(row)
+    return found
+
+
+def test_the_page_names_every_exemption_its_rows_and_why() -> None:
+    page = " ".join((ROOT.parent / "docs" / "hostile.rst").read_text().split())
+    for name, rows in excused().items():
+        listed = ", ".join(sorted(rows, key=lambda row: (row[0], int(row[1:]))))
+        assert f"{name}: {listed} {getattr(exemptions, name).why}." in page, name

@@ -17,8 +17,9 @@ from rtpproxy_tw.cluster.scripts import sessions_key
 from tests.cluster.redis_server import PROGRAM, RedisServer
 from tests.e2e import loopback
 from tests.e2e.process import wait_until
+from tests.hostile.exemptions import KILLED, REPLACED, STORELESS
 from tests.hostile.host import faked, namespace, root
-from tests.hostile.world import Local
+from tests.hostile.local import Local
 
 pytestmark = [
     pytest.mark.hostile,
@@ -87,7 +88,6 @@ def test_d01_without_redis_it_starts_and_finds_it_later(tmp_path: Path) -> None:
         with redis:
             wait_until(lambda: up(here), "it is found", 20)
             commands_are_quick(here, 20)
-        here.is_well()
 
 
 def test_d02_a_hanging_redis_holds_up_no_command(tmp_path: Path, redis: RedisServer) -> None:
@@ -103,8 +103,6 @@ def test_d02_a_hanging_redis_holds_up_no_command(tmp_path: Path, redis: RedisSer
         assert here.relay.memory() - memory < 16 << 20
         redis.thaw()
         wait_until(lambda: up(here), "it is found again", 20)
-        call.end()
-        here.is_well()
 
 
 def test_d03_an_emptied_redis_is_filled_again(tmp_path: Path, redis: RedisServer) -> None:
@@ -166,7 +164,7 @@ def test_d04_nonsense_in_place_of_redis_is_survived(tmp_path: Path, answer: byte
     folder.mkdir()
     redis = RedisServer(folder)
     with nonsense(redis.path, answer):
-        here = node(tmp_path, redis.url)
+        here = node(tmp_path, redis.url, exempt=(STORELESS,))
         try:
             commands_are_quick(here, 20)
             time.sleep(0.5)
@@ -176,7 +174,6 @@ def test_d04_nonsense_in_place_of_redis_is_survived(tmp_path: Path, answer: byte
             raise
     with here, redis:
         wait_until(lambda: up(here), "the real one is found", 30)
-        here.is_well(descriptors=2)
 
 
 def test_d05_a_redis_that_refuses_is_told_of_and_tried_again(
@@ -201,7 +198,6 @@ def test_d05_a_redis_that_refuses_is_told_of_and_tried_again(
             redis.ask(*willing)
             wait_until(lambda: up(here), "it is found again", 20)
             failures = here.relay.metric("relay_redis_failures_total")
-        here.is_well()
 
 
 SPOIL = """
@@ -220,12 +216,13 @@ return 'done'
 def taken_over(one: Local, two: Local) -> None:
     """The first is killed, the second has its address and calls."""
     one.relay.signal(signal.SIGKILL)
-    wait_until(lambda: "taken over" in two.relay.log() or sessions(two) > 0, "they are", 20)
+    wait_until(lambda: "taken over" in two.relay.log() or two.sessions() > 0, "they are", 20)
 
 
-def sessions(here: Local) -> int:
-    """How many it has."""
-    return int(here.relay.metric("relay_sessions"))
+def over(here: Local, *calls: str) -> None:
+    """They end, those that it has."""
+    for call in calls:
+        assert here.relay.ask(f"D {call} f t") in ("0", "E50"), call
 
 
 @pytest.mark.parametrize(
@@ -242,7 +239,10 @@ def sessions(here: Local) -> int:
 def test_d06_a_damaged_record_costs_its_call_only(
     tmp_path: Path, redis: RedisServer, blob: str
 ) -> None:
-    with node(tmp_path, redis.url) as one, standby(tmp_path, redis.url) as two:
+    with (
+        node(tmp_path, redis.url, exempt=(KILLED,)) as one,
+        standby(tmp_path, redis.url) as two,
+    ):
         for name in ("call-good", "call-spoilt"):
             one.relay.ask(f"U {name} {HOST} 4000 f")
             one.relay.ask(f"L {name} {HOST} 4002 f t")
@@ -250,8 +250,7 @@ def test_d06_a_damaged_record_costs_its_call_only(
         redis.ask("EVAL", SPOIL, "0", "call-spoilt", blob)
         taken_over(one, two)
         wait_until(lambda: two.relay.ask("Q call-good f t")[0].isdigit(), "it goes on", 10)
-        assert two.relay.running
-        assert "Traceback" not in two.relay.log(), two.relay.log()[-3000:]
+        over(two, "call-good", "call-spoilt")
 
 
 MOVE = """
@@ -270,7 +269,10 @@ return 'done'
 
 
 def test_d07_a_record_with_ports_of_others_is_refused(tmp_path: Path, redis: RedisServer) -> None:
-    with node(tmp_path, redis.url) as one, standby(tmp_path, redis.url) as two:
+    with (
+        node(tmp_path, redis.url, exempt=(KILLED,)) as one,
+        standby(tmp_path, redis.url) as two,
+    ):
         ports = {}
         for name in ("call-good", "call-moved"):
             ports[name] = one.relay.ask(f"U {name} {HOST} 4000 f").split()[0]
@@ -280,7 +282,7 @@ def test_d07_a_record_with_ports_of_others_is_refused(tmp_path: Path, redis: Red
         taken_over(one, two)
         wait_until(lambda: two.relay.ask("Q call-good f t")[0].isdigit(), "it goes on", 10)
         assert not Path(f"/proc/{two.relay.pid}/net/udp").read_text().count(":0016 ")
-        assert "Traceback" not in two.relay.log(), two.relay.log()[-3000:]
+        over(two, "call-good", "call-moved")
 
 
 def test_d08_of_two_who_think_they_own_it_one_gives_way(
@@ -290,25 +292,23 @@ def test_d08_of_two_who_think_they_own_it_one_gives_way(
     with (
         namespace() as here,
         namespace() as there,
-        node(tmp_path, redis.url, where=here) as one,
+        node(tmp_path, redis.url, where=here, exempt=(REPLACED,)) as one,
         standby(tmp_path, redis.url, where=there) as two,
     ):
         one.relay.ask(f"U call-kept {HOST} 4000 f")
         one.relay.ask(f"L call-kept {HOST} 4002 f t")
         wait_until(lambda: records(redis) >= 1, "it is written down", 10)
         one.relay.signal(signal.SIGSTOP)
-        wait_until(lambda: sessions(two) == 1, "the other one has it", 20)
+        wait_until(lambda: two.sessions() == 1, "the other one has it", 20)
         one.relay.signal(signal.SIGCONT)
-        wait_until(lambda: sessions(one) + sessions(two) == 1, "one of them has it", 20)
+        wait_until(lambda: one.sessions() + two.sessions() == 1, "one of them has it", 20)
         time.sleep(1.5)
         # Whoever has it by then: never both, and what is written down is the owner's.
-        assert sessions(one) + sessions(two) == 1
+        assert one.sessions() + two.sessions() == 1
         assert redis.ask("EVAL", COUNT, "0").count(b'"call-kept"') <= 1
-        owner, other = (one, two) if sessions(one) else (two, one)
+        owner, other = (one, two) if one.sessions() else (two, one)
         assert owner.relay.ask("D call-kept f t") == "0"
-        assert sessions(other) == 0
-        for each in (one, two):
-            assert "Traceback" not in each.relay.log(), each.relay.log()[-3000:]
+        assert other.sessions() == 0
 
 
 @pytest.mark.parametrize(
@@ -320,27 +320,31 @@ def test_d09_all_calls_go_on_with_the_next_relay(
     ports = ["-m", "40000", "-M", "49999"]
     words = ["--redis", redis.url, "--lease", "500", *ports]
     with (
-        Local(tmp_path / "one", *words, "--node", "one") as one,
+        Local(tmp_path / "one", *words, "--node", "one", exempt=(KILLED,)) as one,
         Local(tmp_path / "two", *words, "--node", "two", "--standby", HOST, host=STANDBY) as two,
     ):
         for number in range(calls):
             one.relay.ask(f"U call-{number} {HOST} 4000 f")
             one.relay.ask(f"L call-{number} {HOST} 4002 f t")
-        wait_until(lambda: sessions(one) == calls, "they are there")
+        wait_until(lambda: one.sessions() == calls, "they are there")
         wait_until(
             lambda: redis.ask("HLEN", sessions_key(HOST)) == b":%d\r\n" % calls,
             "they are written down",
             20,
         )
         one.relay.signal(signal.SIGKILL)
-        wait_until(lambda: sessions(two) == calls, "all go on", 20)
-        assert two.relay.ask("D call-0 f t") == "0"
+        wait_until(lambda: two.sessions() == calls, "all go on", 20)
+        for number in range(calls):
+            assert two.relay.ask(f"D call-{number} f t") == "0"
 
 
 def test_d10_a_call_that_ends_elsewhere_is_gone_for_good(
     tmp_path: Path, redis: RedisServer
 ) -> None:
-    with node(tmp_path, redis.url) as one, standby(tmp_path, redis.url) as two:
+    with (
+        node(tmp_path, redis.url, exempt=(KILLED,)) as one,
+        standby(tmp_path, redis.url) as two,
+    ):
         for name in ("call-a", "call-b"):
             one.relay.ask(f"U {name} {HOST} 4000 f")
             one.relay.ask(f"L {name} {HOST} 4002 f t")
@@ -349,6 +353,7 @@ def test_d10_a_call_that_ends_elsewhere_is_gone_for_good(
         wait_until(lambda: two.relay.ask("D call-a f t") == "0", "it ends", 10)
         wait_until(lambda: b"call-a" not in redis.ask("EVAL", COUNT, "0"), "its record too", 10)
         assert two.relay.ask("Q call-b f t")[0].isdigit()
+        over(two, "call-b")
 
 
 def test_d11_a_command_for_anothers_call_is_answered_at_once(
@@ -365,12 +370,16 @@ def test_d11_a_command_for_anothers_call_is_answered_at_once(
 def test_d14_clocks_that_differ_end_no_call(tmp_path: Path, redis: RedisServer) -> None:
     clock, env = faked(tmp_path)
     clock.write_text("+5m")
-    with node(tmp_path, redis.url) as one, standby(tmp_path, redis.url, env=env) as two:
+    with (
+        node(tmp_path, redis.url, exempt=(KILLED,)) as one,
+        standby(tmp_path, redis.url, env=env) as two,
+    ):
         one.relay.ask(f"U call-kept {HOST} 4000 f")
         one.relay.ask(f"L call-kept {HOST} 4002 f t")
         wait_until(lambda: records(redis) >= 1, "it is written down", 10)
         taken_over(one, two)
-        wait_until(lambda: sessions(two) == 1, "it goes on", 10)
+        wait_until(lambda: two.sessions() == 1, "it goes on", 10)
         clock.write_text("-5m")
         time.sleep(1)
-        assert sessions(two) == 1
+        assert two.sessions() == 1
+        over(two, "call-kept")

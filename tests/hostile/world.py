@@ -12,33 +12,22 @@ import socket
 import struct
 import threading
 import time
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.attacks.field import HOSTS, Field
 from bench.namespaces import Namespace
 from rtpproxy_tw.tools.ctl_client import call_path
-from tests.e2e import loopback
-from tests.e2e.process import wait_until
-from tests.hostile.relay import Relay, State, late
+from tests.hostile.relay import Relay
+
+if TYPE_CHECKING:
+    from tests.hostile.local import Local
 
 Address = tuple[str, int]
 
 BYSTANDERS = 2
 TICK = 0.02
-LAG = 0.05
-"""Seconds, p99, of the reactor's lateness."""
-GROWTH = 24 << 20
-"""Octets of memory that one row may leave behind at most: allocators keep what they had."""
-
-GROWN = 128 << 20
-"""Octets that all rows together may."""
-
-PATIENCE = 20.0
-"""Seconds until everything must be as before."""
-
 NOTICES = ("notices-late", "notices-line", "notices-key")
 """Sockets that may be told of timeouts, each for one test: a notice may come twice."""
 
@@ -225,8 +214,14 @@ class Call:
 class Bystanders:
     """Calls that go on in a thread, and must not lose anything."""
 
-    def __init__(self, world: World, count: int = BYSTANDERS) -> None:
-        self.calls = [Call(world, letters="c0", name=f"bystander-{n}") for n in range(count)]
+    def __init__(
+        self,
+        world: World | Local,
+        count: int = BYSTANDERS,
+        letters: str = "c0",
+        name: str = "bystander",
+    ) -> None:
+        self.calls = [Call(world, letters=letters, name=f"{name}-{n}") for n in range(count)]
         for call in self.calls:
             world.relay.ask(f"Q {call.name} f t && S ttl=600")
             call.settle()
@@ -344,101 +339,3 @@ class World:
         """A socket that can write any source address."""
         with where or self.field.stranger:
             return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-
-
-class Local:
-    """A relay alone on this host's loopback network; ended with its block."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *options: str,
-        where: Namespace | None = None,
-        host: str = "",
-        **how: Any,
-    ) -> None:
-        place: Place = where or nullcontext()
-        self.caller, self.callee = ((place, loopback.host(number)) for number in (11, 12))
-        self.relay = Relay(folder, host or loopback.host(77), options, where=where, **how)
-        self.before: State | None = None
-        """What it had in use when it was there; unknown of one that was not waited for."""
-        self.memory = 0
-        if how.get("wait", True) and "program" not in how:
-            self.before, self.memory = self.relay.state(), self.relay.memory()
-
-    def call(self, **options: Any) -> Call:
-        """A call through it."""
-        return Call(self, **options)
-
-    def is_well(self, growth: int = GROWTH, descriptors: int = 0) -> None:
-        """It lives, has nothing left, and no bug was met.
-
-        ``growth``: octets it may have grown by, as allocators keep what very many calls at once
-        had; ``descriptors``: so many more it may have, where it has found its store meanwhile.
-        """
-        assert self.relay.running, self.relay.log()[-3000:]
-        if self.before is not None:
-            has = self.before.descriptors + descriptors
-            is_back(self.relay, replace(self.before, descriptors=has))
-            assert self.relay.memory() - self.memory < growth, "memory is left behind"
-        assert self.relay.metric("relay_sessions") == 0
-        assert self.relay.metric("relay_ports_used") == 0
-        assert "Traceback" not in self.relay.log(), self.relay.log()
-
-    def __enter__(self) -> Local:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.relay.end()
-
-
-class Watch:
-    """Compares the world after an attack with the world before it."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        relay = world.relay
-        relay.ask("V")
-        self.before: State = relay.state()
-        self.memory = relay.memory()
-        self.lag = relay.lag()
-        self.log = len(relay.log())
-        self.waited = relay.waited()
-        self.sent = world.bystanders.sent
-        self.heard = len(world.bystanders.delays)
-
-    def check(self) -> None:
-        """The invariants of every row. AssertionError where one is broken."""
-        relay = self.world.relay
-        assert relay.running, relay.log()[-3000:]
-        assert relay.ask("V") == "20040107", "it answers nonsense"
-        is_back(relay, self.before)
-        logged = relay.log()[self.log :]
-        assert "Traceback" not in logged, logged
-        troubles = [line for line in logged.splitlines() if " WARN" in line or " ERROR" in line]
-        assert len(troubles) < 100, troubles
-        lost = self.world.bystanders.lost(self.sent)
-        assert lost == 0, f"other calls lost {lost} packets"
-        memory = relay.memory()
-        assert memory - self.memory < GROWTH, "this row has left memory behind"
-        assert memory - self.world.memory < GROWN, "all rows together have left memory behind"
-        p99, waited = late(self.lag, relay.lag()), relay.waited() - self.waited
-        # What the process waited for a processor is the machine's fault, and known to the kernel.
-        assert p99 <= LAG or waited > LAG, f"the reactor was {p99} s late (p99)"
-
-
-def is_back(relay: Relay, before: State) -> None:
-    """Wait until it has no more in use than before. AssertionError where that never comes."""
-
-    def back() -> bool:
-        now = relay.state()
-        return (
-            (now.sessions, now.ports) == (before.sessions, before.ports)
-            and now.descriptors <= before.descriptors
-            and now.timers <= before.timers + 1
-        )
-
-    try:
-        wait_until(back, "everything is as before", PATIENCE)
-    except AssertionError:
-        raise AssertionError(f"before {before}, now {relay.state()}") from None
