@@ -291,3 +291,20 @@ def test_a_successor_that_may_not_write_a_default_pid_file_does_without(
         file.remove()
     assert [event["why"] for event in events] == ["Permission denied"]
     assert written_by_root.read_text() == "1\n"
+
+
+def test_the_pid_file_is_the_users_whom_the_relay_becomes(tmp_path: Path) -> None:
+    """So a successor, which has his rights only, can tell its id there, too."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    path, link = tmp_path / "x.pid", tmp_path / "link"
+    PidFile(str(path), named=True).write(None, "nobody")
+    nobody = pwd.getpwnam("nobody").pw_uid
+    assert path.stat().st_uid == nobody
+    os.chown(path, 0, 0)
+    link.hardlink_to(path)
+    PidFile(str(path), named=True).write(None, "nobody")
+    assert path.stat().st_uid == 0  # it may be a file of root's under another name
+    link.unlink()
+    PidFile(str(path), named=True).write(None, "no such user")
+    assert path.stat().st_uid == 0

@@ -218,7 +218,7 @@ class Process:
         """The rest of the start; raises ConfigError."""
         settings = self._settings
         self._settled = True
-        self._pid_file.write(self._predecessor)
+        self._pid_file.write(self._predecessor, settings.user)
         drop_privileges(settings.user, settings.group, core_dumps=settings.core_dumps)
         if not settings.foreground:
             if settings.chdir:

@@ -9,6 +9,7 @@ import pwd
 import socket
 import stat
 import struct
+from contextlib import suppress
 
 from twisted.logger import Logger
 
@@ -120,10 +121,11 @@ class PidFile:
         except OSError as error:
             self._refuse(str(error.strerror))
 
-    def write(self, predecessor: int | None = None) -> None:
+    def write(self, predecessor: int | None = None, user: str | None = None) -> None:
         """Tell our id, over whatever id is there. Raises ConfigError as ``check`` does.
 
-        ``predecessor`` is the process whose place we take, and which is still running.
+        ``predecessor`` is the process whose place we take, and which is still running. ``user`` is
+        whom we are about to become: the file is given to him, as a successor has no more rights.
         """
         # Opening a device can already do something: a watchdog would reset the machine.
         self.check()
@@ -137,6 +139,8 @@ class PidFile:
             return
         try:
             self._fill(descriptor, predecessor)
+            if self._pid and user is not None and os.geteuid() == 0:
+                _give(descriptor, user)
         except OSError as error:
             self._refuse(str(error.strerror))
         finally:
@@ -183,6 +187,13 @@ class PidFile:
             raise ConfigError(f"{spelled('pid_file')} {self._path}: {why}")
         self._log.info("no pid file: {path} {why}", path=self._path, why=why)
         self._path = None
+
+
+def _give(descriptor: int, user: str) -> None:
+    """Make ``user`` the owner of a file, unless it may be known by another name elsewhere."""
+    if os.fstat(descriptor).st_nlink == 1:
+        with suppress(KeyError):  # an unknown user is told of where we are to become him
+            os.fchown(descriptor, pwd.getpwnam(user).pw_uid, -1)
 
 
 def _pid_in(content: bytes) -> int | None:
