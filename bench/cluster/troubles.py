@@ -213,6 +213,7 @@ while True:
     except OSError:
         pass
 """
+"""A program, more than any relay can read: from host and port, to host and port."""
 
 
 # Take-over by each trigger, where nothing else can trigger it: the address is on both hosts from

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
@@ -79,6 +79,18 @@ def still_writes(store: RedisStore) -> bool:
         return False
 
 
+def outlives_the_first(
+    store: RedisStore, servers: Sequence[RedisServer], watching: RedisServer
+) -> None:
+    """The first of both servers ends, the second takes its place, and nothing is lost."""
+    spin(lambda: b"master_link_status:up" in servers[1].ask("INFO", "replication"), 20)
+    spin(lambda: b",slaves=1," in watching.ask("INFO", "sentinel"), 30)
+    spin(lambda: b"{}" in servers[1].ask("HVALS", "rtp:{192.0.2.1}:sessions"))
+    servers[0].stop()
+    spin(lambda: still_writes(store), 30)
+    assert result(store.names("192.0.2.1")) == {"x", "y"}
+
+
 def test_a_password_lets_in_and_a_wrong_one_is_told(tmp_path: Path, stack: ExitStack) -> None:
     stack.enter_context(RedisServer(tmp_path, "--requirepass", "p w/ü"))
     socket_ = tmp_path / "redis.sock"
@@ -150,12 +162,7 @@ def test_sentinels_tell_where_the_server_is_now(tmp_path: Path, stack: ExitStack
     stack.enter_context(watching)
     store = connected(f"sentinel://{HOST}:1,{HOST}:{sentinel}/calls", stack)
     writes(store)
-    spin(lambda: b"master_link_status:up" in servers[1].ask("INFO", "replication"), 20)
-    spin(lambda: b",slaves=1," in watching.ask("INFO", "sentinel"), 30)
-    spin(lambda: b"{}" in servers[1].ask("HVALS", "rtp:{192.0.2.1}:sessions"))
-    servers[0].stop()
-    spin(lambda: still_writes(store), 30)
-    assert result(store.names("192.0.2.1")) == {"x", "y"}
+    outlives_the_first(store, servers, watching)
 
 
 def test_sentinels_with_tls_and_a_password_tell_it_to_who_knows_that(
@@ -187,12 +194,7 @@ def test_sentinels_with_tls_and_a_password_tell_it_to_who_knows_that(
     store = connected(f"{url}/ca.pem&sentinel=watched", stack)
     assert "watched" not in store.location.text + repr(store.location)
     writes(store)
-    spin(lambda: b"master_link_status:up" in servers[1].ask("INFO", "replication"), 20)
-    spin(lambda: b",slaves=1," in watching.ask("INFO", "sentinel"), 30)
-    spin(lambda: b"{}" in servers[1].ask("HVALS", "rtp:{192.0.2.1}:sessions"))
-    servers[0].stop()
-    spin(lambda: still_writes(store), 30)
-    assert result(store.names("192.0.2.1")) == {"x", "y"}
+    outlives_the_first(store, servers, watching)
 
 
 def test_a_sentinel_that_says_nothing_does_not_keep_the_others_from_being_asked(

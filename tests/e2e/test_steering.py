@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cluster.troubles import FLOOD
 from tests.e2e import loopback
 from tests.e2e.calls import run_to_the_end
 from tests.e2e.kamailio import Kamailio
@@ -27,22 +28,6 @@ TALKER = loopback.host(61)
 
 ANSWERED = 1.0
 """Seconds in which every command is answered; Kamailio would wait as long, five times."""
-
-FLOOD = """
-import socket, sys
-host, port, to, at = sys.argv[1:]
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.IPPROTO_UDP, 103, 172)  # UDP_SEGMENT: so many octets are a packet
-s.bind((host, int(port)))
-s.connect((to, int(at)))
-packets = (b"\\x80\\0\\0\\1" + bytes(4) + b"\\0\\0\\0\\1" + bytes(160)) * 60
-while True:
-    try:
-        s.send(packets)
-    except OSError:
-        pass
-"""
-"""More than any relay can read."""
 
 
 def port_of(answer: str) -> int:
