@@ -34,9 +34,11 @@ _RECORD = """
 }
 """
 
-_RECORD_CALLER = """
-    if (is_method("ACK")) start_recording();
-    if (is_method("INVITE|UPDATE|ACK|BYE")) rtpproxy_manage(FLAGS);
+_AFTER_THE_ANSWER = """
+    } else if (is_method("ACK|BYE")) {
+"""
+
+_RECORD_CALLER = """        if (is_method("ACK")) start_recording();
 """
 
 
@@ -113,10 +115,9 @@ def test_kamailio_records_every_medium_of_both_parties(
     script: Path, relay: Relay, files: Path, tmp_path: Path
 ) -> None:
     in_reply_route(script, _RECORD % "")
-    manage = '\n    if (is_method("INVITE|UPDATE|ACK|BYE")) rtpproxy_manage(FLAGS);\n'
     text = script.read_text()
-    assert manage in text
-    script.write_text(text.replace(manage, _RECORD_CALLER))
+    assert _AFTER_THE_ANSWER in text
+    script.write_text(text.replace(_AFTER_THE_ANSWER, _AFTER_THE_ANSWER + _RECORD_CALLER))
     kinds = ("audio", "video")
     caller, callee = Phone(loopback.CALLER, kinds), Phone(loopback.CALLEE, kinds)
     with (
