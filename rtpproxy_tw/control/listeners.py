@@ -181,6 +181,17 @@ def tcp(
         return adopted(reactor, os.dup(made.fileno()), family_of(host))
 
 
+class UnixConnection(unix.Server):
+    """A connection over which octets come and nothing else.
+
+    Twisted's looks for descriptors in every message, which costs as much as to understand a
+    command. The kernel drops those that nobody asks for.
+    """
+
+    doRead = tcp_module.Server.doRead  # type: ignore[assignment]  # which aborting replaces
+    writeSomeData = tcp_module.Server.writeSomeData
+
+
 class UnixPort(unix.Port):
     """A listening UNIX socket that removes its path at the end only while that is still its own.
 
@@ -188,6 +199,7 @@ class UnixPort(unix.Port):
     fails where the directory is not ours to write to any more.
     """
 
+    transport = UnixConnection
     own_path: str | None = None
     """What to remove; None where somebody else made the socket."""
     _identity: tuple[int, int] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from rtpproxy_tw.addresses import is_peer
@@ -18,11 +19,13 @@ LENGTHS: dict[int, range] = {socket.AF_INET: range(7, 16), socket.AF_INET6: rang
 _NUMERIC4 = re.compile(rb"[0-9a-fA-FxX.]+")
 
 
+@lru_cache(maxsize=4096)
 def numeric(word: bytes, family: int) -> str | None:
     """The canonical text of an address of that family, None where ``word`` is none.
 
     IPv4 is read as ``inet_aton`` does, short and octal forms included. IPv6 is read without a
-    scope: the relay has no socket that is bound to one interface.
+    scope: the relay has no socket that is bound to one interface. Remembered, as a SIP proxy
+    names the same gateways all day.
     """
     try:
         if family == socket.AF_INET6:

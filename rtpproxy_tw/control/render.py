@@ -23,8 +23,11 @@ def fit(reply: Reply, room: int = MAX_REPLY) -> Reply:
         told = _told(reply.results)
         main = fit(reply.main, room - len(_FAILURE) if told else room)
         return main if isinstance(main, Failed) else _shortened(reply.main, told, room)
-    if len(render(reply)) <= room:
-        return reply
+    return reply if len(render(reply)) <= room else too_long(reply)
+
+
+def too_long(reply: Reply) -> Failed:
+    """What is answered in place of ``reply``, which is longer than there is room."""
     overflow = reply.overflow if isinstance(reply, Text) else None
     return Failed(INTERNAL_ERROR if overflow is None else overflow)
 
@@ -39,16 +42,16 @@ def render(reply: Reply) -> bytes:
 
 def _plain(reply: Number | NotFound | Failed | Allocated | Text) -> str:
     match reply:
+        case Allocated(port, None):
+            return str(port)
+        case Allocated(port, host, ipv6):
+            return f"{port} {host} 6" if ipv6 else f"{port} {host}"
         case Number(value):
             return str(value)
         case NotFound():
             return "0"
         case Failed(code):
             return f"E{code}"
-        case Allocated(port, None):
-            return str(port)
-        case Allocated(port, host, ipv6):
-            return f"{port} {host} 6" if ipv6 else f"{port} {host}"
         case Text(text):
             return text
 

@@ -80,13 +80,12 @@ class Responder:
                 transport=origin.transport,
                 peer=origin.peer,
             )
-        reply = self._dialect.fit(self._reply(command, origin), cookie)
+        reply, line = self._dialect.tell(self._reply(command, origin), cookie)
         if isinstance(reply, Failed | NotFound):
             self._totals.ncmds_errs += 1
         else:
             self._totals.ncmds_succd += 1
         self._totals.ncmds_repld += 1
-        line = self._dialect.write(reply, cookie)
         if detailed:
             self._log.debug(
                 'sending reply "{reply}"', reply=Escaped(line), command=Escaped(command)

@@ -29,11 +29,12 @@ from rtpproxy_tw.commands import (
     SubCommand,
     Update,
     Version,
+    WithResults,
 )
 from rtpproxy_tw.control.escape import token
 from rtpproxy_tw.control.modifiers import media_options
 from rtpproxy_tw.control.remote import remote
-from rtpproxy_tw.control.render import MAX_REPLY, fit, render
+from rtpproxy_tw.control.render import MAX_REPLY, fit, render, too_long
 from rtpproxy_tw.control.subcommands import sub_command
 from rtpproxy_tw.control.tokens import integer, split, text, url_decode
 from rtpproxy_tw.errors import CommandError
@@ -103,16 +104,21 @@ class RtpproxyDialect:
 
     def render(self, reply: Reply, cookie: bytes | None = None) -> bytes:
         """The line that tells ``reply``, at most ``MAX_REPLY`` octets with the cookie in front."""
-        return self.write(self.fit(reply, cookie), cookie)
+        return self.tell(reply, cookie)[1]
 
-    def fit(self, reply: Reply, cookie: bytes | None = None) -> Reply:
-        """``reply`` as it can be told: an error where it would be too long with the cookie."""
-        return fit(reply, MAX_REPLY if cookie is None else MAX_REPLY - len(cookie) - 1)
+    def tell(self, reply: Reply, cookie: bytes | None = None) -> tuple[Reply, bytes]:
+        """``reply`` as it can be told, and the line that tells it.
 
-    def write(self, reply: Reply, cookie: bytes | None = None) -> bytes:
-        """The line that tells a reply that fits."""
+        Where it would be too long with the cookie, that is an error.
+        """
+        room = MAX_REPLY if cookie is None else MAX_REPLY - len(cookie) - 1
+        if isinstance(reply, WithResults):
+            reply = fit(reply, room)
         line = render(reply)
-        return line if cookie is None else cookie + b" " + line
+        if len(line) > room:
+            reply = too_long(reply)
+            line = render(reply)
+        return reply, line if cookie is None else cookie + b" " + line
 
     def _update(
         self, modifiers: bytes, main: list[bytes], words: list[str], rest: list[list[bytes]]

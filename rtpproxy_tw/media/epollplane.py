@@ -6,11 +6,8 @@ Opening, closing and the seam are those of :class:`UserspacePlane`; only the soc
 from __future__ import annotations
 
 import select
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any
-
-from twisted.internet.protocol import DatagramProtocol
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.interfaces import IFastPath
@@ -20,7 +17,7 @@ from rtpproxy_tw.media.ports import PortPool
 from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.streamsocket import Circle, StreamSocket
 from rtpproxy_tw.media.udpport import bind_media
-from rtpproxy_tw.media.userspace import StreamProtocol, UserspacePlane
+from rtpproxy_tw.media.userspace import Pair, Receivers, UserspacePlane
 from rtpproxy_tw.session import Leg, Session
 from rtpproxy_tw.statistics import Totals
 
@@ -58,14 +55,7 @@ class EpollPlane(UserspacePlane):
         free: bool = False,
     ) -> None:
         self._free = free
-        super().__init__(
-            listen=self._bound,
-            pools=pools,
-            relay=relay,
-            tos=tos,
-            fast_path=fast_path,
-            wrap=self._wrapped,
-        )
+        super().__init__(pools=pools, relay=relay, tos=tos, fast_path=fast_path)
         self.media = MediaSet(reactor, now, totals)
         self._circle = Circle(
             media=self.media,
@@ -115,18 +105,34 @@ class EpollPlane(UserspacePlane):
             port.watch(now)
         del self._to_watch[: self._share]
 
-    def _bound(self, protocol: DatagramProtocol, host: str, port: int, tos: int) -> MediaSocket:
+    def _bound(
+        self, streams: Receivers, host: str, number: int, tos: int
+    ) -> tuple[MediaSocket, MediaSocket]:
         self.media.close_retired()
-        return self._wrapped(protocol, bind_media(host, port, tos, self._free))
-
-    def _wrapped(self, protocol: DatagramProtocol, sock: socket.socket) -> MediaSocket:
+        rtp = bind_media(host, number, tos, self._free)
         try:
-            if isinstance(protocol, StreamProtocol):
-                return StreamSocket(self._circle, sock, protocol.stream)
-            return MediaSocket(self.media, sock)
+            rtcp = bind_media(host, number + 1, tos, self._free)
         except OSError:
-            sock.close()
+            rtp.close()
             raise
+        return self._wrapped(streams, (rtp, rtcp))
+
+    def _wrapped(self, streams: Receivers, pair: Pair) -> tuple[MediaSocket, MediaSocket]:
+        made: list[MediaSocket] = []
+        try:
+            for stream, sock in zip(streams, pair, strict=True):
+                made.append(
+                    MediaSocket(self.media, sock)
+                    if stream is None
+                    else StreamSocket(self._circle, sock, stream)
+                )
+        except OSError:
+            for port in made:
+                port.stopListening()
+            for sock in pair[len(made) :]:
+                sock.close()
+            raise
+        return made[0], made[1]
 
     def _slow_down(self, session: Session) -> None:
         for leg in session.legs:

@@ -87,7 +87,7 @@ class MediaSet:
     def add(self, fd: int, port: Readable) -> None:
         """Let ``port`` read whenever something can be received from ``fd``. Raises OSError."""
         self._epoll.register(fd, select.EPOLLIN)
-        if not len(self):
+        if not self._readers and not self._paused:
             self._reactor.addReader(self)
         self._readers[fd] = port
         if fd >= len(self._shortcuts):
@@ -128,7 +128,7 @@ class MediaSet:
         if not self._retired:
             self._reactor.callLater(0, self.close_retired)
         self._retired.append(sock)
-        if not len(self):
+        if not self._readers and not self._paused:
             self._reactor.removeReader(self)
 
     def close_retired(self) -> None:

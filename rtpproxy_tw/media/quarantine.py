@@ -61,7 +61,7 @@ class Quarantine:
     def enters(self, leg: Leg, now: float) -> None:
         """``leg`` has been given its ports, perhaps those of other calls before."""
         self._forget(now)
-        if leg.local is None:
+        if leg.local is None or not self._at:
             return
         # A call that comes back under its own name goes on with its own stream.
         call_id = leg.session.key.call_id

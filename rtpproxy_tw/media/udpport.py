@@ -33,7 +33,7 @@ kernel keeps there by default."""
 RECEIVE_BUFFER = 256 * 1024
 """Octets of kernel receive buffer, as the original asks for."""
 
-_KIND = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+_KIND = int(socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
 FREEBIND = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}

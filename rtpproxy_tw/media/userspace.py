@@ -58,6 +58,12 @@ Wrap = Callable[[DatagramProtocol, socket.socket], Port]
 
 Source = PortPool | Elsewhere
 
+Receivers = tuple[Stream, Stream] | tuple[None, None]
+"""Who has what arrives on RTP and on RTCP; None: nobody."""
+
+Pair = tuple[socket.socket, socket.socket]
+"""Of RTP and RTCP."""
+
 Listen = Callable[[DatagramProtocol, str, int, int], Port]
 """(protocol, host, port, tos) -> a port that listens already; raises OSError."""
 
@@ -80,13 +86,14 @@ class StreamProtocol(DatagramProtocol):
 class UserspacePlane:
     """Every packet passes through this process, but for what a fast path carries.
 
-    ``pools`` maps an address family to its pool, ``tos`` is the default mark.
+    ``pools`` maps an address family to its pool, ``tos`` is the default mark. ``listen`` opens a
+    port, ``wrap`` makes one of an open socket; subclasses may have ways of their own.
     """
 
     def __init__(
         self,
         *,
-        listen: Listen,
+        listen: Listen | None = None,
         pools: Mapping[int, PortPool],
         relay: Relay,
         tos: int,
@@ -100,8 +107,7 @@ class UserspacePlane:
         self._relay = relay
         self._tos = tos
         self._quarantine = Quarantine()
-        self._open: dict[Leg, tuple[Source, int, tuple[Port, Port]]] = {}
-        self._places: dict[Leg, Address] = {}
+        self._open: dict[Leg, tuple[Source, Address, tuple[Port, Port]]] = {}
         self._served: dict[Address, Leg] = {}
         """By local host and RTP port."""
         self.failures: Counter[str] = Counter(dict.fromkeys(FAILURES, 0))
@@ -111,39 +117,34 @@ class UserspacePlane:
         """See IMediaPlane."""
         pool = self._pools[local.family]
         tos = self._tos if leg.tos is None else leg.tos
-        protocols = StreamProtocol(leg.rtp, self._relay), StreamProtocol(leg.rtcp, self._relay)
-        number, ports = self._allocate(local.host, pool, protocols, tos)
-        self.close(leg)
-        self._open[leg] = pool, number, ports
-        self._places[leg] = local.host, number
-        self._served[local.host, number] = leg
+        number, ports = self._allocate(local.host, pool, leg.streams, tos)
+        if leg.port:
+            self.close(leg)
+        place = local.host, number
+        self._open[leg] = pool, place, ports
+        self._served[place] = leg
         leg.local, leg.port = local, number
         leg.rtp.sender, leg.rtcp.sender = ports
         self._quarantine.enters(leg, self._relay.now())
 
-    def adopt(self, sockets: Mapping[Leg, tuple[socket.socket, socket.socket]]) -> None:
+    def adopt(self, sockets: Mapping[Leg, Pair]) -> None:
         """Serve legs whose sockets for RTP and RTCP somebody else has opened, and are ours now.
 
         They are bound to ``leg.port`` of ``leg.local`` and the next one. Raises OSError; the
         sockets that were not yet taken are then closed. To be followed by :meth:`claim`.
         """
-        wrap, left = self._wrap, dict(sockets)
-        assert wrap is not None, "this plane adopts nothing"
+        left = dict(sockets)
         try:
-            for leg, (rtp, rtcp) in sockets.items():
+            for leg, pair in sockets.items():
                 del left[leg]
-                ports = (
-                    wrap(StreamProtocol(leg.rtp, self._relay), rtp),
-                    wrap(StreamProtocol(leg.rtcp, self._relay), rtcp),
-                )
-                self._open[leg] = Elsewhere(), leg.port, ports
-                if leg.local is not None:
-                    self._places[leg] = leg.local.host, leg.port
-                    self._served[leg.local.host, leg.port] = leg
+                ports = self._wrapped(leg.streams, pair)
+                place = "" if leg.local is None else leg.local.host, leg.port
+                self._open[leg] = Elsewhere(), place, ports
+                self._served[place] = leg
                 leg.rtp.sender, leg.rtcp.sender = ports
         finally:
-            for pair in left.values():
-                for each in pair:
+            for unused in left.values():
+                for each in unused:
                     each.close()
 
     def claim(self) -> None:
@@ -158,7 +159,7 @@ class UserspacePlane:
                 leg = legs[port]
                 self._open[leg] = pool, *self._open[leg][1:]
 
-    def sockets(self, leg: Leg) -> tuple[socket.socket, socket.socket] | None:
+    def sockets(self, leg: Leg) -> Pair | None:
         """Those of ``leg``, receiving from everybody; None where it has none."""
         opened = self._open.get(leg)
         return None if opened is None else (opened[2][0].socket, opened[2][1].socket)
@@ -170,13 +171,13 @@ class UserspacePlane:
             return
         self._fast_path.release(leg.session)
         self._quarantine.leaves(leg, self._relay.now())
-        pool, number, ports = opened
-        self._served.pop(self._places.pop(leg, ("", 0)), None)
+        pool, place, ports = opened
+        self._served.pop(place, None)
         leg.port = 0
         leg.rtp.sender = leg.rtcp.sender = None
         for port in ports:
             port.stopListening()
-        pool.give_back(number)
+        pool.give_back(place[1])
 
     def serves(self, host: str, port: int) -> bool:
         """Whether a leg has ``port`` of the local ``host``, which may be a wildcard, now."""
@@ -188,7 +189,7 @@ class UserspacePlane:
         Raises NoPortsLeft or AddressUnusable.
         """
         pool = self._pools[family_of(host)]
-        number, ports = self._allocate(host, pool, (Deaf(), Deaf()), self._tos)
+        number, ports = self._allocate(host, pool, (None, None), self._tos)
         return Outlet((host, number), ports, lambda: pool.give_back(number))
 
     def free_pairs(self) -> dict[int, int]:
@@ -226,7 +227,7 @@ class UserspacePlane:
         self,
         host: str,
         pool: PortPool,
-        protocols: tuple[DatagramProtocol, DatagramProtocol],
+        streams: Receivers,
         tos: int,
     ) -> tuple[int, tuple[Port, Port]]:
         taken: list[int] = []
@@ -234,7 +235,7 @@ class UserspacePlane:
             for _ in range(min(len(pool), TRIES)):
                 number = pool.take()
                 try:
-                    return number, self._bind(host, number, protocols, tos)
+                    return number, self._bound(streams, host, number, tos)
                 except OSError as error:
                     taken.append(number)
                     if error.errno in OUT_OF_DESCRIPTORS:
@@ -255,17 +256,26 @@ class UserspacePlane:
             for number in taken:
                 pool.give_back(number)
 
-    def _bind(
-        self,
-        host: str,
-        number: int,
-        protocols: tuple[DatagramProtocol, DatagramProtocol],
-        tos: int,
-    ) -> tuple[Port, Port]:
-        rtp = self._listen(protocols[0], host, number, tos)
+    def _bound(self, streams: Receivers, host: str, number: int, tos: int) -> tuple[Port, Port]:
+        """Ports for both streams, on ``number`` and the next one. Raises OSError."""
+        listen = self._listen
+        assert listen is not None, "given where no other way to open ports is"
+        rtp = listen(self._protocol(streams[0]), host, number, tos)
         try:
-            rtcp = self._listen(protocols[1], host, number + 1, tos)
+            rtcp = listen(self._protocol(streams[1]), host, number + 1, tos)
         except BaseException:
             rtp.stopListening()
             raise
         return rtp, rtcp
+
+    def _wrapped(self, streams: Receivers, pair: Pair) -> tuple[Port, Port]:
+        """Ports for both streams that read from bound sockets. Raises OSError."""
+        wrap = self._wrap
+        assert wrap is not None, "this plane adopts nothing"
+        return (
+            wrap(self._protocol(streams[0]), pair[0]),
+            wrap(self._protocol(streams[1]), pair[1]),
+        )
+
+    def _protocol(self, stream: Stream | None) -> DatagramProtocol:
+        return Deaf() if stream is None else StreamProtocol(stream, self._relay)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, get_args
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -31,6 +31,9 @@ from rtpproxy_tw.reporting.exposition import (
 from rtpproxy_tw.reporting.tally import LEGS, Census, Tally
 from rtpproxy_tw.session import Ending, Session
 from rtpproxy_tw.statistics import Totals
+
+_NAMES: dict[type, str] = {kind: kind.__name__.lower() for kind in get_args(Command)}
+"""What each command is called."""
 
 SLICE = 0.002
 """Seconds that adding up may keep the reactor at a time."""
@@ -82,7 +85,7 @@ class MeteredExecutor:
             raise
         finally:
             self.seconds.observe(self._now() - began)
-            self.results[type(command).__name__.lower(), result] += 1
+            self.results[_NAMES[type(command)], result] += 1
 
 
 def _result(reply: Reply) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import socket
 import time
@@ -17,6 +18,7 @@ from rtpproxy_tw.commands import Command, Origin, Reply, Text
 from rtpproxy_tw.control.datagrams import OCTETS_PER_TURN, Datagrams
 from rtpproxy_tw.control.factories import LinesFactory, OneShotFactory
 from rtpproxy_tw.control.framing import MAX_COMMAND
+from rtpproxy_tw.control.listeners import UnixPort
 from rtpproxy_tw.control.responder import Responder
 from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.statistics import Totals
@@ -49,7 +51,9 @@ class Relay:
         factory = made(responder=self.responder, kind=kind, clock=self.reactor)
         path = str(self.directory / kind)
         self.factories.append(factory)
-        self.ports.append(self.reactor.listenUNIX(path, factory))
+        port = UnixPort(os.fsencode(path), factory, 64, 0o660, self.reactor)
+        port.startListening()
+        self.ports.append(port)
         return path
 
     def serve_tcp(self, limit: int = 100) -> tuple[str, int]:
@@ -137,6 +141,19 @@ def test_a_unix_client_may_shut_its_side_down_first(relay: Relay) -> None:
     client.send(b"V")
     client.shutdown(socket.SHUT_WR)
     assert relay.read(client) == b"1\n"
+
+
+@pytest.mark.parametrize("kind", ["unix", "cunix"])
+def test_descriptors_that_a_client_passes_are_not_kept(relay: Relay, kind: str) -> None:
+    """Its command is answered; the other end of what it passed is closed as soon as its own is."""
+    client = relay.client(relay.serve_path(kind))
+    passed, kept = socket.socketpair()
+    with kept:
+        with passed:
+            socket.send_fds(client, [b"V\n"], [passed.fileno()])
+        assert relay.read(client, 2) == b"1\n"
+        kept.setblocking(False)
+        assert kept.recv(1) == b""
 
 
 @pytest.mark.parametrize("command", [b"V", b""])

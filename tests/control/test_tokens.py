@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,3 +166,23 @@ def test_what_is_logged_is_one_short_printable_line(data: bytes) -> None:
     assert shown.isprintable()
     assert len(shown) <= MAX_SHOWN + 1
     assert shown.endswith("…") or len(data) <= MAX_SHOWN
+
+
+@given(
+    st.lists(st.sampled_from([b" ", b"\t", b"\r", b"\n", b"\v", b"\f", b"&&", b"&", b"a", b"b9"]))
+)
+def test_words_are_what_lies_between_separators(pieces: list[bytes]) -> None:
+    """However they are found; the fast way is for commands without anything unusual."""
+    command = b"V " + b"".join(pieces)
+    words = re.split(rb"[ \t\r\n]+", command.strip(b" \t\r\n"))
+    if len(words) > 23 or b"&&" in words:
+        return
+    assert split(command) == [words]
+
+
+@given(st.from_regex(rb"[+-]?[0-9]{0,25}x?", fullmatch=True))
+def test_numbers_are_the_same_however_they_are_read(word: bytes) -> None:
+    if not re.fullmatch(rb"[+-]?[0-9]+", word):
+        assert integer(word) is None
+    else:
+        assert integer(word) == max(-HUGE, min(HUGE, int(word))) or abs(int(word)) >= 10**18
