@@ -343,6 +343,18 @@ def test_rtcp_is_relayed_without_rtp_statistics(bench: Bench) -> None:
     assert bench.sample(slot).rtp.errors == 0
 
 
+def test_flows_are_found_in_slots_with_large_numbers_too() -> None:
+    bench = new_bench(capacity=layout.SEVERAL + 2)
+    try:
+        slots = [bench.flow((HERE, port), SOURCE, LEAVES, TO, flags=0) for port in range(1, 8, 2)]
+        assert min(slots) < layout.SEVERAL - 1 < max(slots)
+        for port, slot in zip(range(1, 8, 2), slots, strict=True):
+            assert bench.run(CAME.but(to=(HERE, port))).verdict == REDIRECT
+            assert bench.sample(slot).packets == 1
+    finally:
+        bench.close()
+
+
 def test_rtcp_on_the_port_of_rtp_is_no_rtp(bench: Bench) -> None:
     slot = bench.flow(LOCAL, SOURCE, LEAVES, TO)
     assert bench.run(CAME.but(payload=b"\x80\xc9\x00\x01" + bytes(20))).verdict == REDIRECT

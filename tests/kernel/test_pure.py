@@ -57,6 +57,12 @@ def test_no_statistics_come_back_as_none() -> None:
     assert layout.unpack_rtp(slot) == RtpState()
 
 
+def test_no_two_ports_have_the_same_place() -> None:
+    hosts = ("192.0.2.1", "2001:db8::1")
+    places = {layout.port_place((host, port)) for host in hosts for port in range(65_536)}
+    assert places == set(range(layout.PORTS))
+
+
 def test_slots_lie_in_whole_cache_lines() -> None:
     assert layout.SLOT_SIZE % 64 == 0
     assert layout.DESCRIPTION_AT % 64 == 0

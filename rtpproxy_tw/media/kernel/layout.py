@@ -73,9 +73,10 @@ STATE = Struct("=QQ")
 
 PORTS = 2 * 65_536
 PORTS_ROW = 8
-"""Octets, of two ports: the least that an entry of a table takes."""
-SEVERAL = 0xFFFFFFFF
-"""In the table of ports: which flow it is depends on the address, too."""
+"""Octets, of four ports: the least that an entry of a table takes."""
+SEVERAL = 0xFFFF
+"""In the table of ports: which flow it is depends on the address, too, or its slot has a number
+that there is no room for."""
 
 
 class Hop(NamedTuple):
@@ -122,9 +123,12 @@ def unpack_place(slot: bytes) -> int:
 
 
 def port_place(local: Address) -> int:
-    """Where in the table of ports flows with that local address are: IPv6 after IPv4."""
+    """Where in the table of ports flows with that local address are.
+
+    Even ports before odd ones, IPv6 after IPv4: see relay.bpf.c.
+    """
     host, port = local
-    return port + (65_536 if family_of(host) == socket.AF_INET6 else 0)
+    return port // 2 + port % 2 * 32_768 + (65_536 if family_of(host) == socket.AF_INET6 else 0)
 
 
 def print_of(datagram: bytes) -> int:

@@ -106,7 +106,13 @@ class Program:
         array, hash_, mapped = bpf.ARRAY, bpf.HASH, bpf.MMAPABLE
         key, number = layout.KEY.size, 4
         shapes: Mapping[str, tuple[int, int, int, int, int]] = {
-            "ports": (array, number, layout.PORTS_ROW, layout.PORTS // 2, mapped),
+            "ports": (
+                array,
+                number,
+                layout.PORTS_ROW,
+                layout.PORTS * 2 // layout.PORTS_ROW,
+                mapped,
+            ),
             "flows": (hash_, key, number, capacity, 0),
             "slots": (array, number, layout.SLOT_SIZE, capacity, mapped),
             "state": (array, number, layout.STATE.size, 1, mapped),

@@ -29,6 +29,12 @@ _glance = layout.GLANCE.unpack_from
 _make = tuple.__new__
 _flags = Struct("<I").unpack_from
 
+
+def _is_rtp(description: bytes) -> bool:
+    """Whether it is of a flow with many packets, as its statistics are wanted."""
+    return bool(_flags(description, layout.FLAGS_AT - layout.DESCRIPTION_AT)[0] & layout.RTP_FLAG)
+
+
 _OWNED_FROM = 16
 """Where in a slot the words end that are not written as part of a whole."""
 
@@ -52,10 +58,12 @@ class Table:
         self._words = memoryview(self._memory).cast("Q")
         self._short_words = memoryview(self._memory).cast("I")
         self._port_memory = maps["ports"].map()
-        self._ports = memoryview(self._port_memory).cast("I")
+        self._ports = memoryview(self._port_memory).cast("H")
         self._state_memory = maps["state"].map()
         self._state = memoryview(self._state_memory).cast("Q")
         self._free = deque(range(capacity))
+        """Flows with RTP take from the left end, others from the right: where those that have
+        packets all the time are close together, they share pages of memory."""
         self._locals: dict[int, Address] = {}
         self._stuck: dict[bytes, int] = {}
         """Slots that the program still finds, by the key that could not be deleted."""
@@ -89,7 +97,7 @@ class Table:
             self._unname(stuck, self._stuck.pop(stuck))
         if not self._free:
             raise Full
-        slot = self._free.popleft()
+        slot = self._free.popleft() if _is_rtp(description) else self._free.pop()
         zeros = bytes(layout.DESCRIPTION_AT - _OWNED_FROM)
         start = slot * layout.SLOT_SIZE
         self._memory[start + _OWNED_FROM : start + layout.SLOT_SIZE] = (
@@ -100,12 +108,12 @@ class Table:
         try:
             self._flows[key] = slot.to_bytes(4, "little")
         except OSError as error:
-            self._free.append(slot)
+            self._release(slot)
             if error.errno in (errno.E2BIG, errno.ENOMEM):
                 raise Full from None
             raise
         if key in self._stuck:
-            self._free.append(self._stuck.pop(key))
+            self._release(self._stuck.pop(key))
         self._words[slot * _WORDS + layout.LIVE] = 1
         self._locals[slot] = local
         self._take_port(local, slot)
@@ -131,7 +139,15 @@ class Table:
             # Whatever flow had the slot next would be found by this key, too.
             self._stuck[key] = slot
             return
-        self._free.append(slot)
+        self._release(slot)
+
+    def _release(self, slot: int) -> None:
+        """The slot is free, and the next one to be used again."""
+        start = slot * layout.SLOT_SIZE + layout.DESCRIPTION_AT
+        if _is_rtp(self._memory[start : start + layout.DESCRIPTION.size]):
+            self._free.appendleft(slot)
+        else:
+            self._free.append(slot)
 
     def change(self, slot: int, description: bytes) -> None:
         """Put another description; datagrams that come in the meantime go to the socket."""
@@ -232,7 +248,6 @@ class Table:
     def _tell_port(self, place: int) -> None:
         """One flow is found by its port alone, which spares the program a look into a table."""
         takers = self._takers.get(place, ())
-        if len(takers) > 1:
-            self._ports[place] = layout.SEVERAL
-        else:
-            self._ports[place] = sum(slot + 1 for slot in takers)
+        number = sum(slot + 1 for slot in takers)
+        alone = len(takers) < 2 and number < layout.SEVERAL
+        self._ports[place] = number if alone else layout.SEVERAL
