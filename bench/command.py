@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import busy, media, memory, report, setup
+from bench import busy, media, memory, report, setup, start
 from bench.calls import CallError
 from bench.cluster.command import main as cluster
 from bench.load import LoadError
@@ -30,6 +30,7 @@ SECTIONS: dict[str, Measure] = {
     "setup": setup.measure,
     "busy": busy.measure,
     "memory": memory.measure,
+    "start": start.measure,
 }
 """In the order they are measured."""
 

@@ -108,6 +108,7 @@ class Ours(Relay):
     """This relay, from the source tree ``tree``; every packet passes through its process."""
 
     host = "127.0.0.12"
+    program: tuple[str, ...] = ("-m", "rtpproxy_tw.tools.launcher", "-f", "-F")
     options: tuple[str, ...] = ("--fast-path=none",)
 
     def __init__(
@@ -121,7 +122,7 @@ class Ours(Relay):
         self._run(
             stack,
             [
-                *(sys.executable, "-m", "rtpproxy_tw.tools.launcher", "-f", "-F"),
+                *(sys.executable, *self.program),
                 *("-s", f"cunix:{control}", "-l", self.host, "-d", "INFO"),
                 *self.options,
             ],
@@ -138,10 +139,17 @@ class Ours(Relay):
                 connection.connect(path)
             except OSError:
                 connection.close()
-                time.sleep(0.02)
+                time.sleep(0.002)
             else:
                 return connection
         raise self._complaint("did not start")
+
+
+class Twistd(Ours):
+    """This relay as a service of twistd."""
+
+    host = "127.0.0.21"
+    program = ("-m", "bench.twistd", "--nodaemon", "--pidfile=", "--logfile=-", "rtpproxy")
 
 
 class Processes(Ours):
@@ -219,6 +227,7 @@ class Engine(Relay):
 CONTESTANTS: dict[str, type[Relay]] = {
     "relay": Ours,
     "plain": Plain,
+    "twistd": Twistd,
     "processes": Processes,
     "kernel": Kernel,
     "engine": Engine,

@@ -28,7 +28,7 @@ SMALL = (
 @needs_oracle
 @pytest.mark.parametrize("program", [["-m", "bench"], ["bench/__main__.py"]])
 def test_it_measures_relay_and_engine_in_one_run(program: list[str], tmp_path: Path) -> None:
-    wanted = ["media"] if program[0] != "-m" else ["setup", "memory"]
+    wanted = ["media"] if program[0] != "-m" else ["setup", "memory", "start"]
     told = tmp_path / "told.json"
     done = subprocess.run(
         [sys.executable, *program, *wanted, *SMALL, f"--json={told}"],

@@ -1,0 +1,5 @@
+"""``twistd`` of this interpreter, whatever is in the path."""
+
+from twisted.scripts.twistd import run
+
+run()
