@@ -2,4 +2,4 @@
 
 from twisted.scripts.twistd import run
 
-run()
+run()  # type: ignore[no-untyped-call]

@@ -20,8 +20,9 @@ YOUNG = 1000
 """Objects made, less those gone again, between two collections of the youngest: half a
 millisecond."""
 
-PORTIONS = 3
-"""So many of these until what is left of them is looked at a second time: two milliseconds."""
+PORTIONS = 0
+"""Further such portions until what is left of them is looked at a second time, and the last: every
+second collection, of one millisecond. More of them make that one longer, and the sum no less."""
 
 NEVER = 1 << 30
 

@@ -6,6 +6,7 @@ Opening, closing and the seam are those of :class:`UserspacePlane`; only the soc
 from __future__ import annotations
 
 import select
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from rtpproxy_tw.media.relay import Relay
 from rtpproxy_tw.media.streamsocket import Circle, StreamSocket
 from rtpproxy_tw.media.udpport import bind_media
 from rtpproxy_tw.media.userspace import Pair, Receivers, UserspacePlane
-from rtpproxy_tw.session import Leg, Session
+from rtpproxy_tw.session import Leg, Session, Stream
 from rtpproxy_tw.statistics import Totals
 
 WATCH_EVERY = 0.05
@@ -118,21 +119,22 @@ class EpollPlane(UserspacePlane):
         return self._wrapped(streams, (rtp, rtcp))
 
     def _wrapped(self, streams: Receivers, pair: Pair) -> tuple[MediaSocket, MediaSocket]:
-        made: list[MediaSocket] = []
+        first: MediaSocket | None = None
         try:
-            for stream, sock in zip(streams, pair, strict=True):
-                made.append(
-                    MediaSocket(self.media, sock)
-                    if stream is None
-                    else StreamSocket(self._circle, sock, stream)
-                )
+            first = self._wrap_one(streams[0], pair[0])
+            return first, self._wrap_one(streams[1], pair[1])
         except OSError:
-            for port in made:
-                port.stopListening()
-            for sock in pair[len(made) :]:
-                sock.close()
+            if first is None:
+                pair[0].close()
+            else:
+                first.stopListening()
+            pair[1].close()
             raise
-        return made[0], made[1]
+
+    def _wrap_one(self, stream: Stream | None, sock: socket.socket) -> MediaSocket:
+        if stream is None:
+            return MediaSocket(self.media, sock)
+        return StreamSocket(self._circle, sock, stream)
 
     def _slow_down(self, session: Session) -> None:
         for leg in session.legs:

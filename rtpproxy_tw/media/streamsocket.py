@@ -110,7 +110,6 @@ class StreamSocket(MediaSocket):
         "_trusted",
         "_try_at",
         "connected",
-        "transmit",
     )
 
     def __init__(self, circle: Circle, sock: socket.socket, stream: Stream) -> None:
@@ -123,8 +122,6 @@ class StreamSocket(MediaSocket):
         self._shortcut: Shortcut | None = None
         self.connected = False
         """Whether the kernel lets nobody in but the party. Set here alone."""
-        self.transmit: Callable[[bytes | memoryview], object] = sock.send
-        """Sends to the party, where the port is connected to it; raises OSError."""
         self._trusted = False
         """Whether nothing is in the queue that came before the port was connected."""
         self._source = NOBODY
@@ -135,19 +132,25 @@ class StreamSocket(MediaSocket):
         self._try_at = 0.0 if rtp and circle.quickening else float("inf")
 
     @property
+    def transmit(self) -> Callable[[bytes | memoryview], object]:
+        """Sends to the party, where the port is connected to it; raises OSError."""
+        return self.socket.send
+
+    @property
     def quick(self) -> bool:
         """Whether ordinary packets pass without being judged one by one."""
         return self._shortcut is not None
 
     def stopListening(self) -> None:
         """See MediaSocket."""
-        self.fold()
-        self._circle.quick.pop(self, None)
+        if self._shortcut is not None:
+            self.fold()
+            self._circle.quick.pop(self, None)
         super().stopListening()
-        # A port and the one opposite, or what is bound to it, must not keep each other alive.
+        # A port and the one opposite must not keep each other alive.
         self._shortcut = None
-        self._set_connected(False)
-        del self.transmit
+        if self.connected:
+            self._set_connected(False)
 
     def fold(self) -> None:
         """Bring the counters of the stream up to date. Idempotent."""
@@ -292,7 +295,7 @@ class StreamSocket(MediaSocket):
         """Send to this stream's own party what came from the other one."""
         if self.connected:
             try:
-                self.transmit(datagram)
+                self.socket.send(datagram)
             except OSError as error:
                 return self.send_again(datagram, error)
             return True
