@@ -4,6 +4,7 @@ Calls are relayed while the relay hands over to a new process of its own, severa
 is killed (SIGKILL), and its keeper starts another one. Told are the packets that did not arrive,
 how long the old process stood still for it, the greatest delay of a packet, the sessions that are
 left, and whether the counters went on. With ``--kernel`` settled streams are carried there.
+With ``--silent`` nobody sends anything: told is how long restarts take with so many sessions.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bench.calls import CallError
+from bench.calls import LASTING, Call, CallError, allocated
 from bench.load import Load, LoadError, Outcome
 from bench.machine import settled, share_out, usable_cpus
 from bench.media import sessions
@@ -37,6 +38,12 @@ SETTLED = 3.0
 
 PACE = 50.0
 """Packets a second of each call."""
+
+SECOND = 1.0
+"""What a restart without packets may take."""
+
+PARTIES = "127.0.0.13"
+"""Where parties who say nothing would be."""
 
 
 class Restarted(Ours):
@@ -85,6 +92,11 @@ class Restarted(Ours):
             connection.sendall(command + b"\n")
             return connection.recv(65536).decode()
 
+    def sessions(self) -> int:
+        """How many the process that serves now has."""
+        left = re.search(r"active sessions: (\d+)", self.told(b"I"))
+        return int(left[1]) if left else 0
+
     def _end_last(self) -> None:
         with suppress(OSError, ValueError):
             os.kill(self.pid, signal.SIGKILL)
@@ -101,6 +113,15 @@ class Told:
     """What the last process says it has relayed, of all processes."""
     sessions: int
     """How many there are in the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """What came of restarts while nobody sent anything."""
+
+    restarts: tuple[float, ...]
+    still: tuple[float, ...]
+    sessions: int
 
 
 def run(
@@ -134,14 +155,28 @@ def run(
         if failures:
             raise failures[0]
         counted = int(relay.told(b"G npkts_relayed").split("=")[-1].split()[-1])
-        left = re.search(r"active sessions: (\d+)", relay.told(b"I"))
         return Told(
             outcome,
             tuple(relay.seconds),
             tuple(relay.stood_still()),
             counted,
-            int(left[1]) if left else 0,
+            relay.sessions(),
         )
+
+
+def run_silent(calls: int, times: int) -> Silent:
+    """Restart ``times`` with ``calls`` calls in which nobody talks. Raises RelayError."""
+    with Restarted("handover") as relay:
+        for number in range(calls):
+            call = Call("silent", number, relay.host)
+            lines = [call.offer(PARTIES, 20_000) + LASTING, call.answer(PARTIES, 30_000) + LASTING]
+            for line, reply in zip(lines, relay.client.ask_all(lines), strict=True):
+                allocated(reply, line)
+        time.sleep(SETTLED)
+        for _ in range(times):
+            relay.restart()
+            time.sleep(2 * BETWEEN)
+        return Silent(tuple(relay.seconds), tuple(relay.stood_still()), relay.sessions())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -153,8 +188,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=10, help="restarts in a row")
     parser.add_argument("--crash", action="store_true", help="kill it instead")
     parser.add_argument("--kernel", action="store_true", help="with streams in the kernel")
+    parser.add_argument(
+        "--silent",
+        action="store_true",
+        help="nobody sends; every restart is to take a second at most",
+    )
     parser.add_argument("--nice", type=int, default=-10)
     asked = parser.parse_args(arguments)
+    if asked.silent:
+        return silence(asked.calls, asked.times)
     rate = asked.rate or PACE * asked.calls
     try:
         with settled(share_out(usable_cpus()), asked.nice):
@@ -176,6 +218,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if lost <= most and told.sessions == asked.calls else 1
 
 
+def silence(calls: int, times: int) -> int:
+    """Run without packets; 0 where no session was lost and every restart was quick enough."""
+    try:
+        told = run_silent(calls, times)
+    except (RelayError, CallError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    rows = [
+        ("calls, all silent", f"{calls}"),
+        ("restarts", f"{len(told.restarts)}"),
+        ("from the signal until the new process serves", _spread(told.restarts, "s", 1)),
+        ("both stood still for", _spread(told.still, "ms", 1000)),
+        ("sessions left", f"{told.sessions}"),
+    ]
+    print(_table(rows))
+    return 0 if told.sessions == calls and max(told.restarts) <= SECOND else 1
+
+
 def report(calls: int, told: Told) -> str:
     """The figures, a line each."""
     outcome = told.outcome
@@ -194,6 +254,10 @@ def report(calls: int, told: Told) -> str:
         ("relayed, as counted", f"{told.counted:,}"),
         ("sessions left", f"{told.sessions}"),
     ]
+    return _table(rows)
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
 

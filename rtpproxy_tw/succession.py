@@ -435,6 +435,7 @@ class Succession:
             abandon=self._abandon,
             find=self._registry.named,
             strict=strict,
+            prepared=self._plane.claim,
         )
 
     def _admit(self, session: Session) -> None:

@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from rtpproxy_tw.session import Session
 from rtpproxy_tw.snapshot.kinds import Damaged
 
+SO_DOMAIN = 39
+"""socket(7): the family of a socket; Python has no name for it."""
+
 
 class Luggage:
     """The descriptors that go with a record. Whoever takes one out owns it."""
@@ -38,15 +41,22 @@ class Luggage:
 
         ``name`` None: whatever it is bound to.
         """
+        descriptor = self.take(number)
+        # Told what it is, Python does not ask the kernel first; then it is asked by us.
+        found = socket.socket(family, kind, 0, descriptor)
         try:
-            found = socket.socket(fileno=self.take(number))
+            bound: object = found.getsockname()
+            actual = found.getsockopt(socket.SOL_SOCKET, SO_DOMAIN)
+            actual_kind = found.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
         except OSError as error:
+            found.detach()
             self.taken.discard(number)
             raise Damaged(f"descriptor {number} is no socket: {error}") from None
-        bound = found.getsockname() if family == socket.AF_UNIX else found.getsockname()[:2]
-        if found.family != family or found.type != kind or name not in (None, bound):
-            text = f"{found.family.name} {found.type.name} {bound!r:.200}"
+        if type(bound) is tuple:
+            bound = bound[:2]
+        if actual != family or actual_kind != kind or name not in (None, bound):
             found.close()
+            text = f"of family {actual} and type {actual_kind}, bound to {bound!r:.200}"
             raise Damaged(f"descriptor {number} is {text}, and not {name}")
         found.setblocking(False)
         return found

@@ -24,7 +24,9 @@ class Taker:
 
     ``now`` gives our clock's seconds; ``admit`` makes a session, whose parts are there, one of
     ours, and raises Damaged where it cannot be; ``abandon`` undoes parts; ``find`` finds admitted
-    ones. With ``strict`` one damaged record is the end, without it only that record is left out.
+    ones; ``prepared`` is called when all that goes ahead has come: there is time then, as the other
+    relay writes down what has changed. With ``strict`` one damaged record is the end, without it
+    only that record is left out.
     """
 
     _log = Logger()
@@ -39,6 +41,7 @@ class Taker:
         abandon: Callable[[Session], None],
         find: Callable[[SessionKey], Session | None],
         strict: bool,
+        prepared: Callable[[], object] = lambda: None,
     ) -> None:
         self._parts = {part.name: part for part in parts}
         self._wholes = {whole.name: whole for whole in wholes}
@@ -47,6 +50,7 @@ class Taker:
         self._abandon = abandon
         self._find = find
         self._strict = strict
+        self._prepared = prepared
         self._shift = 0.0
         self._links: list[records.Link] = []
         self._ahead: dict[int, tuple[Session, records.Link]] = {}
@@ -66,12 +70,16 @@ class Taker:
         channel.send("hello", b"", (), **about)
         begin = channel.receive("begin")
         self.begin(begin.fields)
+        ahead = True
         while (message := channel.receive(*KINDS)).kind != "end":
             try:
                 self.handle(message)
             finally:
                 message.close()
             channel.send("got")
+            if ahead and message.kind != "ahead":
+                ahead = False
+                self._prepared()
         self.link()
 
     def begin(self, fields: dict[str, Any]) -> None:

@@ -108,6 +108,8 @@ class UserspacePlane:
         self._tos = tos
         self._quarantine = Quarantine()
         self._open: dict[Leg, tuple[Source, Address, tuple[Port, Port]]] = {}
+        self._unclaimed: dict[Leg, None] = {}
+        """Adopted, and not yet asked about at our pools."""
         self._served: dict[Address, Leg] = {}
         """By local host and RTP port."""
         self.failures: Counter[str] = Counter(dict.fromkeys(FAILURES, 0))
@@ -140,6 +142,7 @@ class UserspacePlane:
                 ports = self._wrapped(leg.streams, pair)
                 place = "" if leg.local is None else leg.local.host, leg.port
                 self._open[leg] = Elsewhere(), place, ports
+                self._unclaimed[leg] = None
                 self._served[place] = leg
                 leg.rtp.sender, leg.rtcp.sender = ports
         finally:
@@ -148,14 +151,15 @@ class UserspacePlane:
                     each.close()
 
     def claim(self) -> None:
-        """All is adopted: what is in our range of ports is to go back there one day."""
+        """What was adopted, and is in our range of ports, is to go back there one day."""
+        adopted, self._unclaimed = self._unclaimed, {}
         for family, pool in self._pools.items():
             legs = {
                 leg.port: leg
-                for leg, opened in self._open.items()
-                if isinstance(opened[0], Elsewhere) and leg.local and leg.local.family == family
+                for leg in adopted
+                if leg in self._open and leg.local and leg.local.family == family
             }
-            for port in pool.claim(legs.keys()):
+            for port in pool.claim(legs.keys()) if legs else ():
                 leg = legs[port]
                 self._open[leg] = pool, *self._open[leg][1:]
 

@@ -15,6 +15,7 @@ from enum import Enum
 from functools import lru_cache
 from math import inf, isfinite
 from operator import attrgetter
+from re import sub
 from typing import Any, NamedTuple
 
 from rtpproxy_tw.addresses import canonical
@@ -160,15 +161,17 @@ def either(kind: Kind) -> Kind:
 
 def listed(kind: Kind, most: int, into: Callable[[list[Any]], Any] = list) -> Kind:
     """At most ``most`` values of ``kind``, in what ``into`` makes of a list of them."""
-    pack, unpack = kind.pack, kind.unpack
+    pack = kind.pack
 
     def packed(values: Sequence[Any]) -> list[Any]:
         return list(values) if pack is None else [pack(value) for value in values]
 
+    take = _taker([kind], lambda each: [f"return [{each} for value0 in values]"])
+
     def unpacked(value: Any, shift: float) -> Any:
         if type(value) is not list or len(value) > most:
             raise Damaged(f"{value!r:.80} is no list of at most {most}")
-        return into([unpack(each, shift) for each in value])
+        return into(take(value, shift))
 
     return Kind(packed, unpacked)
 
@@ -182,12 +185,56 @@ def row(*kinds: Kind, into: Callable[[list[Any]], Any] = tuple) -> Kind:
             for kind, value in zip(kinds, values, strict=True)
         ]
 
+    names = "".join(f"value{number}, " for number in range(len(kinds)))
+    take = _taker(kinds, lambda *each: [f"{names}= values", f"return [{', '.join(each)}]"])
+
     def unpacked(value: Any, shift: float) -> Any:
         if type(value) is not list or len(value) != len(kinds):
             raise Damaged(f"{value!r:.80} is no list of {len(kinds)}")
-        return into([kind.unpack(each, shift) for kind, each in zip(kinds, value, strict=True)])
+        return into(take(value, shift))
 
     return Kind(packed, unpacked)
+
+
+Take = Callable[[list[Any], float], list[Any]]
+
+
+def _taker(kinds: Sequence[Kind], body: Callable[..., list[str]]) -> Take:
+    """A function of ``values`` and ``shift`` whose ``body`` has an expression for each of kinds.
+
+    Those are of ``value0``, ``value1`` …; made at the first need, as a start needs none.
+    """
+    made: Take | None = None
+
+    def take(values: list[Any], shift: float) -> list[Any]:
+        nonlocal made
+        if made is None:
+            known = {f"unpack{number}": kind.unpack for number, kind in enumerate(kinds)}
+            lines = body(*(taking(kind, str(number)) for number, kind in enumerate(kinds)))
+            made = spelled_out("values, shift", lines, known)
+        return made(values, shift)
+
+    return take
+
+
+def taking(kind: Kind, number: str) -> str:
+    """An expression: what ``valueN`` is when it is unpacked by ``unpackN``."""
+    unpacked = f"unpack{number}(value{number}, shift)"
+    if not kind.taken:
+        return unpacked
+    taken = sub(r"\bvalue\b", f"value{number}", kind.taken)
+    return f"(value{number} if {taken} else {unpacked})"
+
+
+def spelled_out(parameters: str, lines: Sequence[str], known: dict[str, Any]) -> Any:
+    """A function made of the ``lines`` of its body, in which ``known`` names are known."""
+    exec("\n ".join([f"def made({parameters}):", *lines]), known)
+    return known["made"]
+
+
+def as_it_is(kind: Kind) -> Kind:
+    """The same, where the values are tuples of what JSON has, which it writes as lists."""
+    return kind._replace(pack=None)
 
 
 def one_of(words: type[Enum]) -> Kind:
@@ -218,5 +265,7 @@ TIME = Kind(
 TEXT = text()
 OCTETS = Kind(_pack_octets, _octets)
 BITMAP = Kind(lambda value: f"{value:x}", _bitmap)
-ADDRESS = Kind(list, _address)
+MOMENT = TIME._replace(pack=None)
+"""A finite one."""
+ADDRESS = Kind(None, _address)
 HOST = Kind(None, _host)

@@ -10,10 +10,10 @@ The source is made of the tables alone, which are the program's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rtpproxy_tw.snapshot.kinds import Kind
+from rtpproxy_tw.snapshot.kinds import Kind, spelled_out, taking
 
 
 class Field(NamedTuple):
@@ -24,44 +24,45 @@ class Field(NamedTuple):
     kind: Kind
 
 
-def writer(fields: Sequence[Field]) -> Callable[[Any], dict[str, Any]]:
-    """What makes a record of an object."""
-    body, entries, known = [], [], {}
+def writer(
+    fields: Sequence[Field], usual: Mapping[str, Any] | None = None
+) -> Callable[[Any], dict[str, Any]]:
+    """What makes a record of an object, without what is as ``usual``, by attribute."""
+    usual = usual or {}
+    body: list[str] = ["record = {}"]
+    known: dict[str, Any] = {}
     for number, (name, word, kind) in enumerate(fields):
-        if kind.pack is None:
-            entries.append(f"{word!r}: thing.{name},")
-            continue
-        known[f"pack{number}"] = kind.pack
-        packed = f"pack{number}(value)"
-        if kind.written:
-            packed = f"value if {kind.written} else {packed}"
-        body += [f"value = thing.{name}", f"value{number} = {packed}"]
-        entries.append(f"{word!r}: value{number},")
-    made: Callable[[Any], dict[str, Any]] = _made(
-        ["def made(thing):", *body, "return {", *entries, "}"], known
-    )
+        packed = "value"
+        if kind.pack is not None:
+            known[f"pack{number}"] = kind.pack
+            packed = f"pack{number}(value)"
+            if kind.written:
+                packed = f"value if {kind.written} else {packed}"
+        known[f"usual{number}"] = usual.get(name)
+        unusual = _unusual(usual[name], f"usual{number}") if name in usual else ""
+        body += [f"value = thing.{name}", f"{unusual}record[{word!r}] = {packed}"]
+    made: Callable[[Any], dict[str, Any]] = spelled_out("thing", [*body, "return record"], known)
     return made
+
+
+def _unusual(usual: Any, name: str) -> str:
+    """The beginning of a line for values other than ``usual``, which has that ``name``."""
+    if usual is None:
+        return "if value is not None: "
+    return f"if value != {name}: " if usual else "if value: "
 
 
 def reader(fields: Sequence[Field]) -> Callable[[Any, dict[str, Any], float], None]:
     """What fills an object from a record and the shift of time; raises Damaged."""
     body, known = ["pass"], {}
-    for number, (name, word, kind) in enumerate(fields):
+    for field_number, (name, word, kind) in enumerate(fields):
+        number = str(field_number)
         known[f"unpack{number}"] = kind.unpack
-        unpacked = f"unpack{number}(value, shift)"
-        if kind.taken:
-            unpacked = f"value if {kind.taken} else {unpacked}"
         body += [
             f"if {word!r} in record:",
-            f" value = record[{word!r}]",
-            f" thing.{name} = {unpacked}",
+            f" value{number} = record[{word!r}]",
+            f" thing.{name} = {taking(kind, number)}",
         ]
-    made: Callable[[Any, dict[str, Any], float], None] = _made(
-        ["def made(thing, record, shift):", *body], known
-    )
+    made: Callable[[Any, dict[str, Any], float], None]
+    made = spelled_out("thing, record, shift", body, known)
     return made
-
-
-def _made(lines: Sequence[str], known: dict[str, Any]) -> Any:
-    exec("\n ".join(lines), known)
-    return known["made"]

@@ -38,11 +38,14 @@ from rtpproxy_tw.snapshot.kinds import (
 )
 from rtpproxy_tw.snapshot.shapes import Shape
 from rtpproxy_tw.snapshot.tables import (
+    ANALYZER,
     ANALYZER_KIND,
+    BURSTS,
     KEY,
     LOCAL_ADDRESS,
     MONITOR,
     NOTIFY,
+    OPINION,
     ORIGINAL_LATCH,
     PAYLOAD_TYPES,
     REFUSALS,
@@ -65,12 +68,17 @@ MOST_FEEDS = 64
 """Streams that one stream feeds."""
 
 
-def _nothing() -> None:
-    """For shapes that only ever fill what is there."""
+def _any_latch(component: int) -> Latch:
+    return StrictLatch(component)
+
+
+def _new() -> Session:
+    """What every record is read into, and what it leaves out as it is there."""
+    return new_session(SessionKey("", ""), 0.0, 0.0, _any_latch)
 
 
 STREAM = Shape(
-    _nothing,
+    lambda: _new().caller.rtp,
     {
         "analyzer": either(ANALYZER_KIND),
         "accepted": COUNT,
@@ -99,10 +107,11 @@ STREAM = Shape(
         *("leg", "component", "latch", "sender", "taps", "stranger", "feeds", "processor"),
         *("offloaded", "offload_after", "letters", "ours"),
     ),
+    sparse=True,
 )
 
 LEG = Shape(
-    _nothing,
+    lambda: _new().caller,
     {
         "local": either(LOCAL_ADDRESS),
         "port": integer(0, 65534),
@@ -118,10 +127,11 @@ LEG = Shape(
         "monitor": either(MONITOR.kind),
     },
     left_out=["session", "side", "rtp", "rtcp", "recording"],
+    sparse=True,
 )
 
 SESSION = Shape(
-    _nothing,
+    _new,
     {
         "key": KEY,
         "created": TIME,
@@ -135,11 +145,20 @@ SESSION = Shape(
         "timeline": TIMELINE.kind,
     },
     left_out=["caller", "callee", "outlet_of", "ended"],
+    sparse=True,
+    always=["key"],
 )
 
 LATCHES: dict[str, tuple[Callable[[int], Latch], Shape]] = {
-    "strict": (StrictLatch, Shape(_nothing, STRICT_LATCH, ["_rtp"])),
-    "rtpproxy": (RtpproxyLatch, Shape(_nothing, ORIGINAL_LATCH, ["_rtp", "asymmetric"])),
+    "strict": (
+        StrictLatch,
+        # That of RTCP begins with another point in time.
+        Shape(lambda: StrictLatch(1), STRICT_LATCH, ["_rtp"], sparse=True, always=["_sample_at"]),
+    ),
+    "rtpproxy": (
+        RtpproxyLatch,
+        Shape(lambda: RtpproxyLatch(1), ORIGINAL_LATCH, ["_rtp", "asymmetric"], sparse=True),
+    ),
 }
 """By policy: how latches are made, and written."""
 
@@ -197,7 +216,9 @@ def _pack_leg(leg: Leg) -> dict[str, Any]:
 def _pack_stream(stream: Stream) -> dict[str, Any]:
     record = STREAM.pack(stream)
     latch = stream.latch
-    policy = record["policy"] = _policy(latch)
+    policy = _policy(latch)
+    if policy != "strict":
+        record["policy"] = policy
     record["latch"] = LATCHES[policy][1].pack(latch)
     if stream.feeds:
         record["feeds"] = [
@@ -212,11 +233,12 @@ def unpack(record: Any, shift: float = 0.0) -> tuple[Session, Link]:
 
     ``shift`` is what our clock is ahead of the one the record was written by.
     """
-    if type(record) is not dict or record.get("v") not in READABLE:
+    version = record.get("v") if type(record) is dict else None
+    if type(version) is not int or version not in READABLE:
         raise Damaged("not a record of a session, or one of a version not known here")
     key = SessionKey(*KEY.unpack(record.get("key"), shift))
     outlet_of = record.get("outlet_of")
-    session = new_session(key, 0.0, 0.0, _any_latch)
+    session = _new()
     SESSION.fill(session, record, shift)
     session.key = key
     other = None if outlet_of is None else SessionKey(*KEY.unpack(outlet_of, shift))
@@ -227,10 +249,6 @@ def unpack(record: Any, shift: float = 0.0) -> tuple[Session, Link]:
         except Damaged as damage:
             raise Damaged(f"{leg.side.value}: {damage}") from None
     return session, link
-
-
-def _any_latch(component: Component) -> Latch:
-    return StrictLatch(component)
 
 
 def _fill_leg(leg: Leg, record: Any, shift: float, link: Link) -> None:
@@ -257,14 +275,18 @@ def _fill_stream(stream: Stream, record: Any, shift: float, link: Link) -> None:
         link.feeds(stream, FEEDS.unpack(record["feeds"], shift))
 
 
-_NESTED = frozenset(
-    [
-        *("caller", "callee", "rtp", "rtcp"),
-        *("latch", "analyzer", "monitor", "bursts", "opinion"),
-    ]
-)
-"""Words of records within a record, of which only what has changed is told. Where one of them was
-null before, or is now, it is told as a whole."""
+_NESTED: dict[str, Shape] = {
+    "caller": LEG,
+    "callee": LEG,
+    "rtp": STREAM,
+    "rtcp": STREAM,
+    "analyzer": ANALYZER,
+    "monitor": MONITOR,
+    "bursts": BURSTS,
+    "opinion": OPINION,
+}
+"""Words of records within a record, and of ``latch``, of which only what has changed is told. Where
+one of them was not there before, it is told as a whole."""
 
 _LASTING = ("v", "key", "outlet_of", "local", "port", "feeds", "policy")
 """Words whose values are not changed in a session that is there already."""
@@ -275,20 +297,33 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
 
     None where it cannot be told so, and the session has to be made anew from its record.
     """
-    if before.keys() != after.keys():
-        return None
+    return {} if before == after else _changes(before, after, SESSION)
+
+
+def _changes(
+    before: Mapping[str, Any], after: Mapping[str, Any], shape: Shape
+) -> dict[str, Any] | None:
     found = {}
     for word, value in after.items():
-        was = before[word]
-        if was == value:
+        was = before.get(word)
+        if was == value and word in before:
             continue
         if word in _LASTING:
             return None
-        if word in _NESTED and was is not None and value is not None:
-            value = changes(was, value)
+        if was is not None and (word in _NESTED or word == "latch"):
+            value = _changes(
+                was, value, _NESTED.get(word) or LATCHES[after.get("policy", "strict")][1]
+            )
             if value is None:
                 return None
         found[word] = value
+    if before.keys() <= after.keys():
+        return found
+    for word in before.keys() - after.keys():
+        # It is again as in a new session.
+        if word in _LASTING:
+            return None
+        found[word] = shape.usual(word)
     return found
 
 

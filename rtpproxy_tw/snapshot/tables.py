@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import lru_cache
 from typing import Any
 
 from rtpproxy_tw.addresses import LocalAddress
@@ -29,14 +30,17 @@ from rtpproxy_tw.snapshot.kinds import (
     BITMAP,
     COUNT,
     FLAG,
+    GREATEST,
     HOST,
     INTEGER,
+    MOMENT,
     NUMBER,
     OCTETS,
     TEXT,
     TIME,
     Damaged,
     Kind,
+    as_it_is,
     either,
     integer,
     listed,
@@ -48,11 +52,46 @@ from rtpproxy_tw.snapshot.shapes import Shape
 
 SSRC = integer(0, 0xFFFFFFFF)
 PAYLOAD_TYPE = integer(0, 127)
-PAYLOAD_TYPES = listed(PAYLOAD_TYPE, 256, tuple)
-KEY = row(TEXT, TEXT)
+_PAYLOAD_TYPES = listed(PAYLOAD_TYPE, 256, tuple)
 
-LOCAL = row(HOST, either(TEXT), either(TEXT), into=lambda values: LocalAddress(*values))
-LOCAL_ADDRESS = Kind(lambda local: [local.host, local.advertised, local.label], LOCAL.unpack)
+
+@lru_cache(maxsize=1024)
+def _payload_types(values: tuple[Any, ...]) -> tuple[int, ...]:
+    found: tuple[int, ...] = _PAYLOAD_TYPES.unpack(list(values), 0.0)
+    return found
+
+
+def _same_payload_types(value: Any, shift: float) -> tuple[int, ...]:
+    # Most parties have the same, and each of them has them several times.
+    try:
+        if type(value) is list:
+            return _payload_types(tuple(value))
+    except TypeError:
+        pass
+    raise Damaged(f"{value!r:.80} is no list of payload types")
+
+
+PAYLOAD_TYPES = Kind(None, _same_payload_types)
+KEY = as_it_is(row(TEXT, TEXT))
+
+_LOCAL = row(HOST, either(TEXT), either(TEXT))
+
+
+@lru_cache(maxsize=1024)
+def _local_address(values: tuple[Any, ...]) -> LocalAddress:
+    return LocalAddress(*_LOCAL.unpack(list(values), 0.0))
+
+
+def _same_local_address(value: Any, shift: float) -> LocalAddress:
+    try:
+        if type(value) is list:
+            return _local_address(tuple(value))
+    except TypeError:
+        pass
+    raise Damaged(f"{value!r:.80} is no address of ours")
+
+
+LOCAL_ADDRESS = Kind(lambda local: [local.host, local.advertised, local.label], _same_local_address)
 
 NOTIFY_SOCKET = row(
     TEXT, TEXT, integer(0, 65535), either(TEXT), into=lambda values: NotifySocket(*values)
@@ -74,6 +113,7 @@ SOURCE_JITTER = Shape(
         "_ticks": INTEGER,
         "_timestamp": SSRC,
     },
+    sparse=True,
 )
 
 
@@ -93,6 +133,7 @@ JITTER = Shape(
         "_total": NUMBER,
         "_samples": COUNT,
     },
+    sparse=True,
 )
 
 ANALYZER = Shape(
@@ -118,6 +159,7 @@ ANALYZER = Shape(
         "_jitter": JITTER.kind,
     },
     left_out=["_source", "strays"],
+    sparse=True,
 )
 
 
@@ -156,6 +198,7 @@ BURSTS = Shape(
         "_run": COUNT,
         "_next": INTEGER,
     },
+    sparse=True,
 )
 
 OPINION = Shape(
@@ -170,6 +213,7 @@ OPINION = Shape(
         "_reports": listed(row(SSRC, TIME), REPORTS_KEPT, lambda found: deque(found, REPORTS_KEPT)),
     },
     left_out=["voip"],
+    sparse=True,
 )
 
 MONITOR = Shape(
@@ -203,6 +247,7 @@ MONITOR = Shape(
     # An hour of it would be most of a record; its worst and its mean are written. What was seen
     # since the last look is seen anew.
     left_out=["history", "_looked", "_slow"],
+    sparse=True,
 )
 
 
@@ -233,14 +278,28 @@ REFUSALS = Shape(
             lambda found: [[list(source), count] for source, count in found.items()], _SEEN.unpack
         ),
     },
+    sparse=True,
 )
 
-_ENTRIES = listed(
-    row(TIME, text(32), text(LONGEST_TEXT), into=lambda values: Entry(*values)), MOST_ENTRIES
-)
+_ENTRY = row(MOMENT, text(32), text(LONGEST_TEXT), into=lambda values: Entry(*values))
+
+
+def _entry(value: Any, shift: float) -> Entry:
+    # What a session has most of.
+    if type(value) is list and len(value) == 3:
+        when, kind, told = value
+        texts = type(kind) is str is type(told) and len(kind) <= 32 and len(told) <= LONGEST_TEXT
+        if texts and not shift and type(when) is float and -GREATEST < when < GREATEST:
+            return Entry(when, kind, told)
+    found: Entry = _ENTRY.unpack(value, shift)
+    return found
+
+
+ENTRY = Kind(None, _entry)
+_ENTRIES = listed(ENTRY, MOST_ENTRIES)
 _LAST = either(
     listed(
-        row(TIME, text(32), text(LONGEST_TEXT), into=lambda values: Entry(*values)),
+        ENTRY,
         MOST_ENTRIES // 2,
         lambda found: deque(found, MOST_ENTRIES - MOST_ENTRIES // 2),
     )
@@ -250,6 +309,7 @@ TIMELINE = Shape(
     Timeline,
     {"_first": _ENTRIES, "_last": _LAST, "dropped": COUNT},
     left_out=["_limit"],
+    sparse=True,
 )
 
 # Latches.
@@ -268,6 +328,7 @@ CANDIDATE = Shape(
         "sequence": integer(0, 0xFFFF),
         "offered": FLAG,
     },
+    sparse=True,
 )
 
 _NOTED = listed(CANDIDATE.kind, MOST_CANDIDATES, lambda found: {one.source: one for one in found})
@@ -275,6 +336,7 @@ _NOTED = listed(CANDIDATE.kind, MOST_CANDIDATES, lambda found: {one.source: one 
 CANDIDATES = Shape(
     Candidates,
     {"_noted": Kind(lambda noted: [CANDIDATE.pack(one) for one in noted.values()], _NOTED.unpack)},
+    sparse=True,
 )
 
 CONTEST = Shape(
@@ -286,6 +348,7 @@ CONTEST = Shape(
         "_former": either(ADDRESS),
         "_kin": either(HOST),
     },
+    sparse=True,
 )
 
 TRAIL = Shape(
@@ -296,6 +359,7 @@ TRAIL = Shape(
         "_sampled": TIME,
         "_rate": NUMBER,
     },
+    sparse=True,
 )
 
 _EVERY_LATCH: dict[str, Kind] = {
@@ -314,6 +378,7 @@ STRAGGLER = row(ADDRESS, either(SSRC), into=lambda found: Straggler(*found))
 STRAGGLERS = Shape(
     lambda: Stragglers((), 0.0),
     {"_all": listed(STRAGGLER, MOST_STRAGGLERS, tuple), "_until": TIME},
+    sparse=True,
 )
 
 STRICT_LATCH = {

@@ -265,11 +265,51 @@ def test_a_record_of_an_unknown_version_is_refused() -> None:
 def test_words_of_a_later_version_are_passed_over_and_missing_ones_are_as_new() -> None:
     """So two neighbouring versions read each other."""
     _, session = lived("strict", [(0, 1, 1, 0.02)])
+    session.caller.rtp.dropped = 7
     record = json.loads(records.to_line(records.pack(session, {})))
     record["caller"]["rtp"]["future"] = {"a": 1}
-    del record["caller"]["rtp"]["dropped"]
+    assert record["caller"]["rtp"].pop("dropped") == 7
     again, _ = records.unpack(record)
     assert again.caller.rtp.dropped == 0
+
+
+def test_what_is_as_in_a_new_session_is_not_written_but_told_when_it_is_so_again() -> None:
+    """Records are short, and what changes back is a change."""
+    _, session = lived("strict", [])
+    assert "held" not in records.pack(session, {})["caller"]
+    session.caller.held, session.caller.rtp.latest = True, b"octets"
+    before = records.pack(session, {})
+    copy, _ = records.unpack(json.loads(records.to_line(before)))
+    assert copy.caller.held
+    assert copy.caller.rtp.latest == b"octets"
+    session.caller.held, session.caller.rtp.latest = False, b""
+    changed = records.changes(before, records.pack(session, {}))
+    assert changed == {"caller": {"held": False, "rtp": {"latest": ""}}}
+    records.amend(copy, json.loads(records.to_line(changed)))
+    assert not copy.caller.held
+    assert not copy.caller.rtp.latest
+
+
+@pytest.mark.parametrize("version", [None, [], {}, "1", 0])
+def test_a_version_that_is_none_is_refused(version: object) -> None:
+    with pytest.raises(Damaged):
+        records.unpack({"v": version, "key": ["call", "tag"]})
+
+
+@pytest.mark.parametrize("wrong", ["", {}, 5, [[]], [128], [True], [0.0], None])
+def test_payload_types_are_a_list_of_numbers(wrong: object) -> None:
+    record = json.loads(records.to_line(records.pack(lived("strict", [])[1], {})))
+    record["caller"]["codecs"] = wrong
+    with pytest.raises(Damaged, match="codecs"):
+        records.unpack(record)
+
+
+@pytest.mark.parametrize("wrong", ["::1", {"::1": 1, "a": 1, "b": 1}, 5, ["::1"], [[], None, None]])
+def test_a_local_address_is_a_list_of_three(wrong: object) -> None:
+    record = json.loads(records.to_line(records.pack(lived("strict", [])[1], {})))
+    record["caller"]["local"] = wrong
+    with pytest.raises(Damaged, match="local"):
+        records.unpack(record)
 
 
 def test_bytes_of_strangers_survive() -> None:
