@@ -7,6 +7,7 @@ with their number, it would show. Sockets add what ``python -m bench memory`` te
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ from zope.interface import implementer
 from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.interfaces import IMediaPlane
 from rtpproxy_tw.latch import latch_factory
+from rtpproxy_tw.media.chance import Chance
+from rtpproxy_tw.media.ports import ShuffledPool
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.session import Leg, Session, SessionKey, new_session
 from rtpproxy_tw.statistics import Totals
@@ -101,6 +104,24 @@ class Growing:
         return median(took) * 1e6
 
 
+FREE = (15_000, 1000, 10, 1)
+"""Pairs of ports that are free, of the 15,000 of the default range."""
+
+
+def port_micros(free: int) -> float:
+    """Of taking a pair out of the range and giving it back, with only so many free."""
+    pool = ShuffledPool(35_000, 64_999, Chance(os.urandom).below)
+    while len(pool) > free:
+        pool.take()
+    took = []
+    for _ in range(PORTIONS):
+        began = time.perf_counter()
+        for _ in range(MADE):
+            pool.give_back(pool.take())
+        took.append((time.perf_counter() - began) / MADE)
+    return median(took) * 1e6
+
+
 def resident() -> int:
     """Octets of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -127,6 +148,9 @@ def main() -> int:
     print("sessions  a further one, us  memory, KiB/session")
     for size, micros, kib in measure(reactor()):
         print(f"{size:8}  {micros:17.1f}  {kib:19.2f}", flush=True)
+    print("\nfree pairs of ports  to take one, us")
+    for free in FREE:
+        print(f"{free:19}  {port_micros(free):15.2f}")
     return 0
 
 

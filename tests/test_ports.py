@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -60,6 +64,44 @@ def test_ascending_goes_on_after_the_last_used_one_and_wraps() -> None:
     assert pool.take() == 40000
     pool.give_back(40000)
     assert [pool.take(), pool.take(), pool.take()] == [40002, 40004, 40000]
+
+
+def lines_run(work: Callable[[], object]) -> int:
+    """How many lines of Python ``work`` takes."""
+    count = 0
+    before = sys.gettrace()
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("make", [shuffled, AscendingPool])
+@pytest.mark.parametrize("free", [1, 2, 1_000, 15_000])
+def test_a_pair_is_found_in_few_steps_however_full_the_range_is(
+    make: type[AscendingPool], free: int
+) -> None:
+    """The whole default range, and what is given back meanwhile is found again."""
+    pool = make(35000, 64999)
+    for _ in range(15_000 - free):
+        pool.take()
+    taken: list[int] = [pool.take()]
+
+    def change() -> None:
+        pool.give_back(taken.pop())
+        taken.append(pool.take())
+
+    steps = sum(lines_run(change) for _ in range(200))
+    # Those that rest come into play together, once in a round of the range.
+    assert steps <= 200 * 20 + 15_000
 
 
 class Pools(RuleBasedStateMachine):
