@@ -242,8 +242,9 @@ class FakePath:
         return (
             *(sample.packets, sample.octets, sample.last_ns),
             *(sample.failed, sample.refused, sample.tap_lost),
-            *(rtp.earlier, rtp.lowest, rtp.highest, rtp.received, rtp.ssrc_changes),
+            *(rtp.earlier, rtp.lowest, rtp.ssrc_changes),
             *(rtp.ssrc or 0, -1 if rtp.payload_type is None else rtp.payload_type),
+            *(rtp.highest, rtp.received),
         )
 
     def samples(self) -> Mapping[FlowId, Traffic]:

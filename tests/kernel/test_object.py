@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rtpproxy_tw.media.kernel import elf
-from rtpproxy_tw.media.kernel.program import OBJECT
+from rtpproxy_tw.media.kernel.program import MAPS, OBJECT
 
 SOURCE = OBJECT.with_suffix(".c")
 
@@ -22,7 +22,7 @@ ATOMIC = 0xDB
 ATOMIC_SHORT = 0xC3
 ADD_ONLY = 0
 
-NEEDED = {"ports", "flows", "slots", "state", "hops", "hosts", "ring"}
+NEEDED = set(MAPS)
 
 
 def compiled() -> elf.Object:

@@ -66,8 +66,7 @@ def test_final_counters_are_final(bench: Bench) -> None:
             for _ in range(50):
                 bench.table.traffic(slot)
             final = bench.table.remove(slot)
-            start = slot * layout.SLOT_SIZE
-            now = bench.table._memory[start : start + layout.SLOT_SIZE]
+            now = bench.table._whole(slot)
             # A packet that had found the slot before may still look in: it only shows as busy.
             assert now[16:] == final[16:]
             sample = layout.unpack_sample(final)
@@ -88,8 +87,11 @@ def test_samples_taken_meanwhile_hold_together(bench: Bench) -> None:
 
 def test_a_changed_description_is_never_half_used(bench: Bench) -> None:
     slot = bench.flow(LOCAL, PARTY, PARTY, LOCAL)
-    start = slot * layout.SLOT_SIZE + layout.DESCRIPTION_AT
-    description = bench.table._memory[start : start + layout.DESCRIPTION.size]
+    now = bench.table._whole(slot)
+    description = layout.Halves(
+        now[layout.DESCRIPTION_AT :][: layout.DESCRIPTION.size],
+        now[layout.SLOT_SIZE :][: layout.REST_DESCRIPTION.size],
+    )
     while not bench.sample(slot).packets:  # on a busy machine all may fall between two changes
         for _ in rounds(bench):
             bench.table.change(slot, description)

@@ -97,43 +97,63 @@ struct key {
 	__u16 family;
 };
 
+/* Of a thousand calls each packet finds what it needs here gone from the processor's caches, so it
+ * costs time by the cache line. What a usual packet of IPv4 touches is therefore in four lines of a
+ * ``slot``, and all else, by the same number, in a ``rest``. */
+
 struct rtp {
-	__s64 earlier, offset, lowest, highest;
-	__u64 seen; /* bit n: the number n below the highest has come */
-	__u64 received, duplicates, errors, ssrc_changes;
 	__u32 ssrc, payload_type;
+	__u64 seen; /* bit n: the number n below the highest has come */
+	__s64 offset, highest;
+	__u64 received;
+	__u32 recent[RECENT];                                         /* timestamps, the newest first */
 	__u64 jitter_last, jitter_peak, jitter_total, jitter_samples; /* ticks, times 4096 */
 	__u64 ticks;                                                  /* when the last packet came */
 	__u32 timestamp, clock_rate;
-	__u32 recent[RECENT]; /* timestamps, the newest first */
-	__u32 recent_count, source_samples, unused[4];
+	__u32 recent_count, source_samples;
 };
 
 struct slot {
-	/* counters: one cache line for every packet, */
 	__u64 live, busy;
+	/* description; of addresses the first words: all of IPv4 */
+	__u32 hop; /* place in ``hops``, and above that its mark; 0: none */
+	__u32 local, source, from, to;
+	__u16 local_port, source_port, from_port, to_port; /* network order */
+	__u32 device;
+	__u16 flags, max_length;                 /* of the IP packet as it arrives */
+	__u8 family, family_out, via_family;     /* via_family 0: the kernel looks up the route */
+	__u8 tos, ttl, pad[3];
+	/* counters */
+	__u32 held;            /* whether all goes up */
+	__u64 passed;          /* the print of the last that did, by the relay */
 	__u64 packets, octets; /* relayed; octets of UDP payload */
 	__u64 last_ns, gap_ns; /* when the last one came; the longest time between two */
-	__u64 held, passed;    /* whether all goes up; the print of the last that did, by the relay */
-	/* and one for the unusual */
-	__u64 print;              /* of the last packet that went up */
-	__u64 handed;             /* of the believed source, left to the socket */
-	__u64 failed;             /* lost because the kernel had no memory for the change */
-	__u64 foreign, refused;   /* of others: left to the socket, dropped here */
+	__u64 unusual;         /* how often something in the ``rest`` was counted */
+	struct rtp rtp;
+	__u64 spare; /* so that slots start with cache lines */
+};
+
+struct rest {
+	/* description; of addresses the other words */
+	__u32 local[3], source[3], from[3], to[3], via[4];
+	__u32 serial, budget;
+	/* counters */
+	__u64 print;            /* of the last packet that went up */
+	__u64 handed;           /* of the believed source, left to the socket */
+	__u64 failed;           /* lost because the kernel had no memory for the change */
+	__u64 foreign, refused; /* of others: left to the socket, dropped here */
 	__u64 foreign_since, foreign_now;
 	__u64 tap_lost;
-	/* description */
-	struct key key;
-	__u32 source[4], from[4], to[4], via[4];
-	__u32 device, serial, budget, flags;
-	__u16 source_port, from_port, to_port; /* network order */
-	__u16 family_out, via_family;          /* via_family 0: the kernel looks up the route */
-	__u16 max_length;                      /* of the IP packet as it arrives */
-	__u8 tos, ttl, pad[2];
-	__u32 hop;                  /* place in ``hops``, and above that its mark; 0: none */
-	__u32 spare_description[2]; /* so that slots start with cache lines */
 	/* RTP statistics */
-	struct rtp rtp;
+	__s64 earlier, lowest;
+	__u64 duplicates, errors, ssrc_changes;
+	__u64 spare[2];
+};
+
+/* Both, of one flow. */
+struct flow {
+	struct slot *s;
+	struct rest *rest;
 };
 
 /* Where a device's neighbour is. Each address is written at once, and valid for the slots with the
@@ -169,6 +189,7 @@ struct record {
 MAP(ports);
 MAP(flows); /* struct key -> number of the slot; asked where ``ports`` does not say */
 MAP(slots);
+MAP(rests);
 MAP(state);
 MAP(hops);
 MAP(hosts); /* the addresses of this host, as struct key with port 0 */
@@ -233,9 +254,10 @@ inline_always __u16 sum_head4(const struct head4 *ip)
 }
 
 /* IPv4 addresses have but one word; the others are zeros everywhere. */
-inline_always int same(const __u32 *a, const __u32 *b, const int v6)
+inline_always int same(const __u32 *a, __u32 first, const __u32 *others, const int v6)
 {
-	return a[0] == b[0] && (!v6 || (a[1] == b[1] && a[2] == b[2] && a[3] == b[3]));
+	return a[0] == first &&
+	       (!v6 || (a[1] == others[0] && a[2] == others[1] && a[3] == others[2]));
 }
 
 inline_always __u32 payload_at(const __u32 l3, const int v6)
@@ -250,15 +272,16 @@ inline_always __u32 payload_at(const __u32 l3, const int v6)
 #define JUST_STARTED 65500
 #define CYCLE 65536
 
-inline_always void restart(struct rtp *r, __s64 number)
+inline_always void restart(const struct flow *f, struct rtp *r, __s64 number)
 {
-	r->earlier += r->highest - r->lowest + 1;
-	r->lowest = r->highest = number;
+	add(f->s->unusual, 1);
+	f->rest->earlier += r->highest - f->rest->lowest + 1;
+	f->rest->lowest = r->highest = number;
 	r->seen = 1;
 	r->received++;
 }
 
-inline_always void mark(struct rtp *r, __s64 number)
+inline_always void mark(const struct flow *f, struct rtp *r, __s64 number)
 {
 	__s64 ahead = number - r->highest;
 	if (ahead > 0) {
@@ -271,27 +294,29 @@ inline_always void mark(struct rtp *r, __s64 number)
 	if (behind < 64) {
 		__u64 bit = 1ull << behind;
 		if (r->seen & bit) {
-			r->duplicates++;
+			f->rest->duplicates++;
 			APART(2);
 			return;
 		}
 		r->seen |= bit;
 	}
-	if (number < r->lowest) {
+	if (number < f->rest->lowest) {
 		if (r->offset)
 			return;
-		r->lowest = number;
+		f->rest->lowest = number;
+		add(f->s->unusual, 1);
 	}
 	r->received++;
 }
 
 /* Counts a packet that is not the next one; whether its timestamp may have been reset. */
-inline_always int place(struct rtp *r, __s64 number, __u32 sequence, int marker)
+inline_always int place(const struct flow *f, struct rtp *r, __s64 number, __u32 sequence,
+			int marker)
 {
 	__s64 highest = r->highest;
 	__s64 low_half = highest & (CYCLE - 1);
 	if (marker && number < highest && low_half != CYCLE - 1) {
-		restart(r, number);
+		restart(f, r, number);
 		return 1;
 	}
 	int reset = number == 0 && low_half < JUST_STARTED;
@@ -301,10 +326,10 @@ inline_always int place(struct rtp *r, __s64 number, __u32 sequence, int marker)
 		r->offset += CYCLE;
 		number += CYCLE;
 	} else if (number - highest > MAX_STEP || highest - number > MAX_STEP) {
-		restart(r, number);
+		restart(f, r, number);
 		return reset;
 	}
-	mark(r, number);
+	mark(f, r, number);
 	return reset;
 }
 
@@ -426,22 +451,23 @@ inline_always int load_head(struct __sk_buff *skb, const __u32 at, struct head_r
 }
 
 inline_always void analyse(struct __sk_buff *skb, const struct packet *p, const __u32 at,
-			   struct rtp *r, __u64 now)
+			   const struct flow *f, __u64 now)
 {
+	struct rtp *r = &f->s->rtp;
 	struct head_rtp h;
 	if (p->payload < sizeof h || load_head(skb, at, &h) || h.first >> 6 != 2 ||
 	    (h.second >= 200 && h.second <= 213) ||
 	    (h.first != 0x80 && !is_whole(skb, p, at, h.first))) {
-		r->errors++;
+		f->rest->errors++;
 		return;
 	}
 	__u32 sequence = swap16(h.sequence);
 	int reset = 0;
 	if (r->payload_type == NO_PAYLOAD_TYPE || h.ssrc != r->ssrc) {
 		r->ssrc = h.ssrc;
-		r->ssrc_changes++;
+		f->rest->ssrc_changes++;
 		r->clock_rate = r->recent_count = r->source_samples = 0;
-		restart(r, sequence);
+		restart(f, r, sequence);
 	} else {
 		__s64 number = (__s64)sequence + r->offset;
 		if (number == r->highest + 1) {
@@ -449,7 +475,7 @@ inline_always void analyse(struct __sk_buff *skb, const struct packet *p, const 
 			r->seen = r->seen << 1 | 1;
 			r->received++;
 		} else {
-			reset = place(r, number, sequence, h.second >> 7);
+			reset = place(f, r, number, sequence, h.second >> 7);
 		}
 	}
 	r->payload_type = h.second & 127;
@@ -462,13 +488,13 @@ inline_always void analyse(struct __sk_buff *skb, const struct packet *p, const 
 
 /* Copies the payload into a record of so many octets; whether there was room. */
 inline_always int copy(struct __sk_buff *skb, const struct packet *p, const __u32 at,
-		       const struct slot *s, __u64 now, const __u32 size)
+		       const struct rest *rest, __u64 now, const __u32 size)
 {
 	struct record *record = ring_reserve(&ring, size, 0);
 	if (!record)
 		return 0;
 	record->ns = now;
-	record->serial = s->serial;
+	record->serial = rest->serial;
 	record->length = p->payload;
 	/* The verifier must see the bounds here, where the compiler knows them already; and as one
 	 * less, since before Linux 6.8 it learns nothing from "not 0". */
@@ -483,13 +509,13 @@ inline_always int copy(struct __sk_buff *skb, const struct packet *p, const __u3
 }
 
 inline_always int tap(struct __sk_buff *skb, const struct packet *p, const __u32 at,
-		      const struct slot *s, __u64 now)
+		      const struct rest *rest, __u64 now)
 {
 	if (p->payload <= SMALL - sizeof(struct record))
-		return copy(skb, p, at, s, now, SMALL);
+		return copy(skb, p, at, rest, now, SMALL);
 	if (p->payload <= MIDDLE - sizeof(struct record))
-		return copy(skb, p, at, s, now, MIDDLE);
-	return copy(skb, p, at, s, now, LARGE);
+		return copy(skb, p, at, rest, now, MIDDLE);
+	return copy(skb, p, at, rest, now, LARGE);
 }
 
 /* --- sending on --- */
@@ -507,12 +533,12 @@ inline_always void fill4(__u32 *ip, const struct packet *p, const struct slot *s
 	__u16 length = swap16(p->payload + sizeof(struct head_udp) + sizeof(struct head4));
 	__u32 first = 0x45 | (__u32)s->tos << 8 | (__u32)length << 16;
 	__u32 third = ttl_of(p, s) | IPPROTO_UDP << 8;
-	__u64 sum = (__u64)first + p->first + third + s->from[0] + s->to[0];
+	__u64 sum = (__u64)first + p->first + third + s->from + s->to;
 	ip[0] = first;
 	ip[1] = p->first;
 	ip[2] = third | (__u32)(__u16)~fold16(sum) << 16;
-	ip[3] = s->from[0];
-	ip[4] = s->to[0];
+	ip[3] = s->from;
+	ip[4] = s->to;
 }
 
 inline_always __u32 first_word6(const struct slot *s)
@@ -520,15 +546,18 @@ inline_always __u32 first_word6(const struct slot *s)
 	return swap32(6u << 28 | (__u32)s->tos << 20);
 }
 
-inline_always void fill6(__u32 *ip, const struct packet *p, const struct slot *s)
+inline_always void fill6(__u32 *ip, const struct packet *p, const struct flow *f)
 {
+	const struct slot *s = f->s;
 	__u16 length = swap16(p->payload + sizeof(struct head_udp));
 	ip[0] = first_word6(s);
 	ip[1] = length | IPPROTO_UDP << 16 | (__u32)(__u8)ttl_of(p, s) << 24;
+	ip[2] = s->from;
+	ip[6] = s->to;
 #pragma unroll
-	for (int i = 0; i < 4; i++) {
-		ip[2 + i] = s->from[i];
-		ip[6 + i] = s->to[i];
+	for (int i = 0; i < 3; i++) {
+		ip[3 + i] = f->rest->from[i];
+		ip[7 + i] = f->rest->to[i];
 	}
 }
 
@@ -538,15 +567,18 @@ inline_always __u32 both_ports(const struct slot *s)
 }
 
 /* What the change of addresses, and that of ports, does to the UDP checksum. */
-inline_always __u32 address_change(const struct packet *p, const struct slot *s, const int v6)
+inline_always __u32 address_change(const struct packet *p, const struct flow *f, const int v6,
+				   const int to6)
 {
-	__u64 sum = 0;
+	__u64 sum = (__u64)f->s->from + f->s->to;
 #pragma unroll
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 4; i++)
 		if (v6 || !i)
 			sum += (__u64)(__u32)~p->source[i] + (__u32)~p->host[i];
-		sum += (__u64)s->from[i] + s->to[i];
-	}
+#pragma unroll
+	for (int i = 0; i < 3; i++)
+		if (to6)
+			sum += (__u64)f->rest->from[i] + f->rest->to[i];
 	return fold32(sum);
 }
 
@@ -570,14 +602,14 @@ inline_always __u16 sum_pseudo(const struct packet *p, const int v6)
 
 /* The datagram's checksum after the change, and after it 0 where only the kernel can tell what it
  * has to be: a whole one, or what a device goes on from. */
-inline_always int sum_anew(const struct packet *p, const struct slot *s, const int v6, __u16 *sum)
+inline_always int sum_anew(const struct packet *p, const struct flow *f, const int v6, __u16 *sum)
 {
 	*sum = p->checksum;
 	if (!p->checksum)
 		return 1;
 	if (p->checksum == sum_pseudo(p, v6))
 		return 0;
-	__u64 change = (__u64)address_change(p, s, v6) + port_change(p, s);
+	__u64 change = (__u64)address_change(p, f, v6, v6) + port_change(p, f->s);
 	__u16 new = ~fold16(change + (__u16)~p->checksum);
 	*sum = new ? new : 0xffff;
 	return 1;
@@ -601,17 +633,18 @@ inline_always void fill_udp(__u32 *udp, const struct packet *p, const struct slo
  * IP header on. That of an IPv4 header is 0 before and after, and the UDP checksum outweighs what
  * it covers: the addresses, where they are within the packet, which is so with IPv6. Where
  * the kernel is to fix the UDP checksum, it accounts for that itself. */
-inline_always __u32 whole_change(const struct packet *p, const struct slot *s, const int v6,
+inline_always __u32 whole_change(const struct packet *p, const struct flow *f, const int v6,
 				 int known)
 {
+	const struct slot *s = f->s;
 	if (!v6) {
 		if (!known)
 			return 0;
-		return p->checksum ? ~address_change(p, s, v6) : port_change(p, s);
+		return p->checksum ? ~address_change(p, f, 0, 0) : port_change(p, s);
 	}
 	__u64 sum = (__u64)(__u32)~p->flow + first_word6(s);
 	sum += (__u64)(__u32)~((__u32)p->ttl << 24) + ((__u32)(__u8)ttl_of(p, s) << 24);
-	return fold32(known ? sum : sum + address_change(p, s, v6));
+	return fold32(known ? sum : sum + address_change(p, f, 1, 1));
 }
 
 inline_always void fill_ethernet(struct head_ethernet *eth, const struct hop *via, const int v6)
@@ -627,30 +660,33 @@ inline_always void fill_ethernet(struct head_ethernet *eth, const struct hop *vi
 
 /* New headers in place of the old ones. They are within reach, as they were to be read; to write
  * there directly takes a fraction of the time that it takes by a helper. */
-inline_always long replace(struct __sk_buff *skb, const struct packet *p, const struct slot *s,
+inline_always long replace(struct __sk_buff *skb, const struct packet *p, const struct flow *f,
 			   const struct hop *via, const int v6)
 {
+	const struct slot *s = f->s;
 	__u16 checksum;
-	int known = sum_anew(p, s, v6, &checksum);
+	int known = sum_anew(p, f, v6, &checksum);
 	void *data = (void *)(long)skb->data;
 	if (data + payload_at(ETH_HLEN, v6) > (void *)(long)skb->data_end)
 		return -1;
 	fill_ethernet(data, via, v6);
 	if (v6)
-		fill6(data + ETH_HLEN, p, s);
+		fill6(data + ETH_HLEN, p, f);
 	else
 		fill4(data + ETH_HLEN, p, s);
 	fill_udp(data + payload_at(ETH_HLEN, v6) - sizeof(struct head_udp), p, s, checksum);
-	adjust_sum(skb, whole_change(p, s, v6, known));
+	adjust_sum(skb, whole_change(p, f, v6, known));
 	if (known)
 		return 0;
-	return fix(skb, payload_at(ETH_HLEN, v6) - 2, address_change(p, s, v6), port_change(p, s));
+	return fix(skb, payload_at(ETH_HLEN, v6) - 2, address_change(p, f, v6, v6),
+		   port_change(p, s));
 }
 
 /* The same with a header of the other family. */
-inline_always long convert(struct __sk_buff *skb, const struct packet *p, const struct slot *s,
+inline_always long convert(struct __sk_buff *skb, const struct packet *p, const struct flow *f,
 			   const struct hop *via, const int v6)
 {
+	const struct slot *s = f->s;
 	struct head_ethernet eth;
 	__u32 ports = both_ports(s);
 	fill_ethernet(&eth, via, !v6);
@@ -663,14 +699,14 @@ inline_always long convert(struct __sk_buff *skb, const struct packet *p, const 
 			return -1;
 	} else {
 		__u32 ip[sizeof(struct head6) / 4];
-		fill6(ip, p, s);
+		fill6(ip, p, f);
 		if (store(skb, ETH_HLEN, ip, sizeof ip, BPF_F_RECOMPUTE_CSUM))
 			return -1;
 	}
 	const __u32 at = payload_at(ETH_HLEN, !v6);
 	if (store(skb, at - sizeof(struct head_udp), &ports, 4, 0))
 		return -1;
-	return fix(skb, at - 2, address_change(p, s, v6), port_change(p, s));
+	return fix(skb, at - 2, address_change(p, f, v6, !v6), port_change(p, s));
 }
 
 /* Where the neighbour is; zeros where only the kernel may tell. */
@@ -695,20 +731,24 @@ inline_always struct hop find_hop(const struct slot *s, __u64 now, int vouched)
 	return found;
 }
 
-inline_always int forward(struct __sk_buff *skb, const struct packet *p, struct slot *s,
+inline_always int lose(const struct flow *f)
+{
+	add(f->rest->failed, 1);
+	add(f->s->unusual, 1);
+	return DROP;
+}
+
+inline_always int forward(struct __sk_buff *skb, const struct packet *p, const struct flow *f,
 			  const __u32 header, const int v6, __u64 now, int vouched)
 {
+	const struct slot *s = f->s;
 	/* To be redirected, a packet must have room for an Ethernet header, wherever it came from. */
-	if (!header && push(skb, ETH_HLEN, 0)) {
-		add(s->failed, 1);
-		return DROP;
-	}
+	if (!header && push(skb, ETH_HLEN, 0))
+		return lose(f);
 	struct hop at = find_hop(s, now, vouched);
-	if (s->family_out == (v6 ? AF_INET6 : AF_INET) ? replace(skb, p, s, &at, v6)
-						       : convert(skb, p, s, &at, v6)) {
-		add(s->failed, 1);
-		return DROP;
-	}
+	if (s->family_out == (v6 ? AF_INET6 : AF_INET) ? replace(skb, p, f, &at, v6)
+						       : convert(skb, p, f, &at, v6))
+		return lose(f);
 	if (at.to)
 		return redirect(s->device, 0);
 	/* What came over lo has a route already, by which the neighbour's queue would send it once the
@@ -716,26 +756,28 @@ inline_always int forward(struct __sk_buff *skb, const struct packet *p, struct 
 	if (!s->via_family || skb->ingress_ifindex == LOOPBACK)
 		return redirect_neigh(s->device, 0, 0, 0);
 	struct bpf_redir_neigh via = {.nh_family = s->via_family};
-	__builtin_memcpy(via.ipv6_nh, s->via, 16);
+	__builtin_memcpy(via.ipv6_nh, f->rest->via, 16);
 	return redirect_neigh(s->device, &via, sizeof via, 0);
 }
 
 /* --- deciding --- */
 
 /* Somebody else: the relay wants to see whether a peer has moved, but not a flood. */
-inline_always int stranger(struct slot *s, __u64 now)
+inline_always int stranger(const struct flow *f, __u64 now)
 {
-	if (now - s->foreign_since >= 1000000000) {
-		s->foreign_since = now;
-		s->foreign_now = 0;
+	struct rest *rest = f->rest;
+	if (now - rest->foreign_since >= 1000000000) {
+		rest->foreign_since = now;
+		rest->foreign_now = 0;
 	}
-	add(s->foreign_now, 1);
-	if (fresh(s->foreign_now) > s->budget) {
-		add(s->refused, 1);
+	add(rest->foreign_now, 1);
+	if (fresh(rest->foreign_now) > rest->budget) {
+		add(rest->refused, 1);
+		add(f->s->unusual, 1);
 		APART(1);
 		return DROP;
 	}
-	add(s->foreign, 1);
+	add(rest->foreign, 1);
 	return NEXT;
 }
 
@@ -760,65 +802,69 @@ inline_always __u64 print_of(struct __sk_buff *skb, const struct packet *p, cons
 }
 
 inline_always void hold(struct __sk_buff *skb, const struct packet *p, const __u32 at,
-			struct slot *s)
+			const struct flow *f)
 {
-	s->print = print_of(skb, p, at);
-	s->held = 1;
+	f->rest->print = print_of(skb, p, at);
+	f->s->held = 1;
 }
 
 inline_always int must_wait(struct __sk_buff *skb, const struct packet *p, const __u32 at,
-			    struct slot *s)
+			    const struct flow *f)
 {
-	if (!s->held)
+	if (!f->s->held)
 		return 0;
-	if (!s->print || fresh(s->passed) != s->print) {
-		s->print = print_of(skb, p, at);
+	if (!f->rest->print || fresh(f->s->passed) != f->rest->print) {
+		f->rest->print = print_of(skb, p, at);
 		return 1;
 	}
-	s->held = 0;
+	f->s->held = 0;
 	return 0;
 }
 
-inline_always int is_any(const struct key *key)
+inline_always int is_any(const struct flow *f, const int v6)
 {
-	return !(key->address[0] | key->address[1] | key->address[2] | key->address[3]);
+	const __u32 *others = f->rest->local;
+	return !f->s->local && (!v6 || !(others[0] | others[1] | others[2]));
 }
 
 /* Whether the slot takes datagrams for that address and port; ``mine``: as those of any address. */
-inline_always int takes(const struct slot *s, const struct packet *p, const int v6, int mine)
+inline_always int takes(const struct flow *f, const struct packet *p, const int v6, int mine)
 {
-	if (s->key.port != p->port || s->key.family != (v6 ? AF_INET6 : AF_INET))
+	if (f->s->local_port != p->port || f->s->family != (v6 ? AF_INET6 : AF_INET))
 		return 0;
-	return same(s->key.address, p->host, v6) || (mine && is_any(&s->key));
+	return same(p->host, f->s->local, f->rest->local, v6) || (mine && is_any(f, v6));
 }
 
-inline_always int carry(struct __sk_buff *skb, const struct packet *p, struct slot *s,
+inline_always int carry(struct __sk_buff *skb, const struct packet *p, const struct flow *f,
 			const __u32 l3, const int v6, int mine, __u64 now, int vouched)
 {
+	struct slot *s = f->s;
 	const __u32 at = payload_at(l3, v6);
-	if (!fresh(s->live) || !takes(s, p, v6, mine))
+	if (!fresh(s->live) || !takes(f, p, v6, mine))
 		return NEXT;
-	if (p->source_port != s->source_port || !same(p->source, s->source, v6))
-		return stranger(s, now);
+	if (p->source_port != s->source_port || !same(p->source, s->source, f->rest->source, v6))
+		return stranger(f, now);
 	if (s->last_ns && now - s->last_ns > s->gap_ns)
 		s->gap_ns = now - s->last_ns;
 	s->last_ns = now;
 	if (fresh(s->busy) != 1 || !fits(p, s, v6)) {
-		add(s->handed, 1);
+		add(f->rest->handed, 1);
 		if (s->flags & F_ORDERED)
-			hold(skb, p, at, s);
+			hold(skb, p, at, f);
 		return NEXT;
 	}
 	/* From here on nobody else is in the slot. */
-	if (must_wait(skb, p, at, s))
+	if (must_wait(skb, p, at, f))
 		return NEXT;
-	if (s->flags & F_TAP && !tap(skb, p, at, s, now))
-		add(s->tap_lost, 1);
+	if (s->flags & F_TAP && !tap(skb, p, at, f->rest, now)) {
+		add(f->rest->tap_lost, 1);
+		add(s->unusual, 1);
+	}
 	if (s->flags & F_RTP)
-		analyse(skb, p, at, &s->rtp, now);
+		analyse(skb, p, at, f, now);
 	s->octets += p->payload;
 	s->packets++;
-	return forward(skb, p, s, l3, v6, now, vouched);
+	return forward(skb, p, f, l3, v6, now, vouched);
 }
 
 /* Which of several flows on the same port it is: that of its address before that of any. */
@@ -881,18 +927,18 @@ inline_always int handle(struct __sk_buff *skb, const struct packet *p, const __
 	} else {
 		index--;
 	}
-	struct slot *s = lookup(&slots, &index);
-	if (!s)
+	struct flow f = {.s = lookup(&slots, &index), .rest = lookup(&rests, &index)};
+	if (!f.s || !f.rest)
 		return NEXT;
-	fetch(s);
+	fetch(f.s);
 	if (now >= fresh(given->until))
 		return NEXT;
-	int mine = is_any(&s->key);
+	int mine = is_any(&f, v6);
 	if (mine && !is_mine(p, v6))
 		return NEXT;
-	add(s->busy, 1);
-	int verdict = carry(skb, p, s, l3, v6, mine, now, now < fresh(given->vouched));
-	add(s->busy, -1);
+	add(f.s->busy, 1);
+	int verdict = carry(skb, p, &f, l3, v6, mine, now, now < fresh(given->vouched));
+	add(f.s->busy, -1);
 	return verdict;
 }
 

@@ -277,7 +277,7 @@ class EbpfPath:
         except NoWay:
             return None
         description = self._describe(flow, hop, serial, layout.unpack_place(content))
-        if not content.startswith(description, layout.DESCRIPTION_AT):
+        if not layout.is_described(content, description):
             return None
         del self._surveyed()[flow.local]
         id = FlowId(serial)
@@ -343,7 +343,7 @@ class EbpfPath:
             self._start_tapping(id, carried)
         return id
 
-    def _describe(self, flow: Flow, hop: layout.Hop, serial: int, place: int) -> bytes:
+    def _describe(self, flow: Flow, hop: layout.Hop, serial: int, place: int) -> layout.Halves:
         flags = (layout.RTP_FLAG if flow.rtp else 0) | (layout.TAP_FLAG if flow.tap else 0)
         flags |= layout.ORDERED_FLAG if flow.ordered else 0
         return layout.pack_description(

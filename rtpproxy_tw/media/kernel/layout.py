@@ -3,6 +3,9 @@
 Numbers are little-endian (the object is compiled for such machines), addresses and ports are in
 network order. Where one side changes, the other must: the tests that hand packets to the program
 see every field.
+
+What belongs to a flow is in two tables, at the same place in each: its slot is what every packet
+touches, its rest all else. Where functions here take a whole slot, that is the one and the other.
 """
 
 from __future__ import annotations
@@ -28,28 +31,55 @@ _make = tuple.__new__
 KEY = Struct("<16s2sH")
 """Address, port, family."""
 
-COUNTERS = Struct("<13Q3Q")
-DESCRIPTION = Struct("<20s16s16s16s16sIIII2s2s2sHHHBB2xI8x")
-RTP = Struct("<4q5QII4QQII10III16x")
+# A slot: two words, the description, counters, statistics.
+DESCRIPTION_AT = 16
+DESCRIPTION = Struct("<I4s4s4s4s2s2s2s2sIHHBBBBB3x")
+"""Of addresses the first word: all that IPv4 has."""
+RTP_AT = 112
+RTP = Struct("<IIQqqQ10I4QQIIII")
+SLOT_SIZE = RTP_AT + RTP.size + 8
 
-SLOT_SIZE = COUNTERS.size + DESCRIPTION.size + RTP.size
-DESCRIPTION_AT = COUNTERS.size
-RTP_AT = DESCRIPTION_AT + DESCRIPTION.size
-SERIAL_AT = DESCRIPTION_AT + 20 + 4 * 16 + 4
-FLAGS_AT = DESCRIPTION_AT + 20 + 4 * 16 + 3 * 4
-HOP_AT = FLAGS_AT + 4 + 6 + 3 * 2 + 4
+HOP_AT = DESCRIPTION_AT
 """Of the one word of a description that may be written while packets come."""
+FLAGS_AT = DESCRIPTION_AT + 32
+HELD_AT = DESCRIPTION_AT + DESCRIPTION.size
+"""Of four octets."""
 
-TRAFFIC = Struct("16xQQQ")
+# Words of eight octets within a slot.
+LIVE, BUSY = range(2)
+PASSED, PACKETS, OCTETS, LAST_NS, GAP_NS, UNUSUAL = range(8, 14)
+
+COUNTERS = Struct("<72xQQQQ")
+"""Packets, octets, last_ns, gap_ns."""
+
+TRAFFIC = Struct("72xQQQ")
 """Packets, octets, last_ns. In the machine's own manner, which reads each word in one go."""
 
-GLANCE = Struct(f"16xQQQ40xQ8xQ16xQ{DESCRIPTION.size}xq8xqq8xQ16xQII")
-"""What path.Glance has. In the machine's own manner, too."""
+GLANCE = Struct("72xQQQ8xQII16xqQ")
+"""What path.Glance has: traffic; how much that is unusual was counted, SSRC, payload type; the
+highest number, and how many were received. In the machine's own manner, too."""
 
-# Words of eight octets within the counters.
-LIVE, BUSY, PACKETS, OCTETS, LAST_NS, GAP_NS, HELD, PASSED = range(8)
-PRINT, HANDED, FAILED, FOREIGN, REFUSED = range(8, 13)
-TAP_LOST = 15
+# A rest: the rest of the description, of counters, of statistics.
+REST_DESCRIPTION = Struct("<12s12s12s12s16sII")
+REST_COUNTERS = Struct("<QQQQQ16xQ")
+"""Print; handed, failed, foreign, refused; tap_lost."""
+REST_RTP_AT = REST_DESCRIPTION.size + REST_COUNTERS.size
+REST_RTP = Struct("<qqQQQ")
+REST_SIZE = REST_RTP_AT + REST_RTP.size + 16
+
+_rest_rtp = REST_RTP.unpack_from
+
+SERIAL_AT = REST_DESCRIPTION.size - 8
+PRINT = REST_DESCRIPTION.size // 8
+"""Of a rest's words of eight octets."""
+
+
+class Halves(NamedTuple):
+    """What is written into a flow's slot, and what into its rest."""
+
+    slot: bytes
+    rest: bytes
+
 
 RECORD = Struct("<QII")
 """A tap's record: when, whose, how many octets follow."""
@@ -107,14 +137,16 @@ def pack_key(local: Address) -> bytes:
 
 def unpack_local(slot: bytes) -> Address:
     """The local address of the flow in a whole slot."""
-    host, port, family = KEY.unpack_from(slot, DESCRIPTION_AT)
-    size = 16 if family == socket.AF_INET6 else 4
-    return socket.inet_ntop(family, host[:size]), int.from_bytes(port, "big")
+    words = DESCRIPTION.unpack_from(slot, DESCRIPTION_AT)
+    first, port, family = words[1], words[5], words[12]
+    others = slot[SLOT_SIZE : SLOT_SIZE + 12] if family == socket.AF_INET6 else b""
+    return socket.inet_ntop(family, first + others), int.from_bytes(port, "big")
 
 
 def unpack_serial(slot: bytes) -> int:
     """The serial number of the flow in a whole slot."""
-    return int.from_bytes(slot[SERIAL_AT : SERIAL_AT + 4], "little")
+    start = SLOT_SIZE + SERIAL_AT
+    return int.from_bytes(slot[start : start + 4], "little")
 
 
 def unpack_place(slot: bytes) -> int:
@@ -156,47 +188,54 @@ def pack_description(
     budget: int,
     flags: int,
     place: int = 0,
-) -> bytes:
-    """The part of a slot that says what is to be done; ``place``: see :mod:`hops`."""
-    family_out = family_of(to[0])
-    return DESCRIPTION.pack(
-        pack_key(local),
-        pack_host(source[0]),
-        pack_host(hop.host),
-        pack_host(to[0]),
-        pack_host(hop.via) if hop.via else bytes(16),
-        hop.device,
-        serial,
-        budget,
-        flags | (LOCAL_FLAG if hop.local else 0),
-        source[1].to_bytes(2, "big"),
-        port_out.to_bytes(2, "big"),
-        to[1].to_bytes(2, "big"),
-        family_out,
-        family_of(hop.via) if hop.via else 0,
-        longest(family_of(local[0]), family_out, hop.mtu),
-        tos,
-        hop.ttl,
-        place,
+) -> Halves:
+    """The parts that say what is to be done; ``place``: see :mod:`hops`."""
+    family, family_out = family_of(local[0]), family_of(to[0])
+    hosts = [pack_host(host) for host in (local[0], source[0], hop.host, to[0])]
+    ports = [port.to_bytes(2, "big") for port in (local[1], source[1], port_out, to[1])]
+    return Halves(
+        DESCRIPTION.pack(
+            place,
+            *(host[:4] for host in hosts),
+            *ports,
+            hop.device,
+            flags | (LOCAL_FLAG if hop.local else 0),
+            longest(family, family_out, hop.mtu),
+            family,
+            family_out,
+            family_of(hop.via) if hop.via else 0,
+            tos,
+            hop.ttl,
+        ),
+        REST_DESCRIPTION.pack(
+            *(host[4:] for host in hosts),
+            pack_host(hop.via) if hop.via else bytes(16),
+            serial,
+            budget,
+        ),
     )
 
 
-def pack_rtp(state: RtpState) -> bytes:
+def is_described(slot: bytes, description: Halves) -> bool:
+    """Whether that is the description in a whole slot."""
+    return slot.startswith(description.slot, DESCRIPTION_AT) and slot.startswith(
+        description.rest, SLOT_SIZE
+    )
+
+
+def pack_rtp(state: RtpState) -> Halves:
     """Statistics for the program to go on from."""
     recent = state.recent[-RECENT:][::-1]
-    return RTP.pack(
-        state.earlier,
-        state.offset,
-        state.lowest,
-        state.highest,
-        state.seen & WINDOW,
-        state.received,
-        state.duplicates,
-        state.errors,
-        state.ssrc_changes,
+    near = RTP.pack(
         # It is only compared, so the program never turns it round.
         int.from_bytes((state.ssrc or 0).to_bytes(4, "big"), "little"),
         NO_PAYLOAD_TYPE if state.payload_type is None else state.payload_type,
+        state.seen & WINDOW,
+        state.offset,
+        state.highest,
+        state.received,
+        *recent,
+        *(0,) * (RECENT - len(recent)),
         round(state.jitter_last * JITTER_UNIT),
         round(state.jitter_peak * JITTER_UNIT),
         round(state.jitter_total * JITTER_UNIT),
@@ -204,11 +243,11 @@ def pack_rtp(state: RtpState) -> bytes:
         state.ticks,
         state.timestamp,
         state.clock_rate,
-        *recent,
-        *(0,) * (RECENT - len(recent)),
         len(recent),
         state.source_samples,
     )
+    counts = state.duplicates, state.errors, state.ssrc_changes
+    return Halves(near, REST_RTP.pack(state.earlier, state.lowest, *counts))
 
 
 def swap(word: int) -> int:
@@ -219,9 +258,9 @@ def swap(word: int) -> int:
 def unpack_rtp(slot: bytes) -> RtpState:
     """The statistics in a whole slot."""
     words = RTP.unpack_from(slot, RTP_AT)
-    earlier, offset, lowest, highest, seen, received, duplicates, errors, ssrc_changes = words[:9]
-    ssrc, payload_type, last, peak, total, jitter_samples, ticks, timestamp, rate = words[9:18]
-    count, samples = words[28:30]
+    ssrc, payload_type, seen, offset, highest, received = words[:6]
+    last, peak, total, jitter_samples, ticks, timestamp, rate, count, samples = words[16:]
+    earlier, lowest, duplicates, errors, ssrc_changes = _rest_rtp(slot, SLOT_SIZE + REST_RTP_AT)
     known = payload_type != NO_PAYLOAD_TYPE
     # By place, which takes a third of the time that names do; each call is looked at every second.
     return _make(
@@ -246,23 +285,25 @@ def unpack_rtp(slot: bytes) -> RtpState:
             rate,
             ticks,
             timestamp,
-            words[18 : 18 + count][::-1],
+            words[6 : 6 + count][::-1],
         ),
     )
 
 
 def unpack_sample(slot: bytes) -> Sample:
     """All counters of a whole slot."""
-    words = COUNTERS.unpack_from(slot)
+    packets, octets, last_ns, gap_ns = COUNTERS.unpack_from(slot)
+    start = SLOT_SIZE + REST_DESCRIPTION.size
+    _, handed, failed, foreign, refused, tap_lost = REST_COUNTERS.unpack_from(slot, start)
     return Sample(
-        packets=words[PACKETS],
-        octets=words[OCTETS],
-        last_ns=words[LAST_NS],
-        gap_ns=words[GAP_NS],
-        handed_up=words[HANDED],
-        foreign=words[FOREIGN],
-        refused=words[REFUSED],
-        failed=words[FAILED],
-        tap_lost=words[TAP_LOST],
+        packets=packets,
+        octets=octets,
+        last_ns=last_ns,
+        gap_ns=gap_ns,
+        handed_up=handed,
+        foreign=foreign,
+        refused=refused,
+        failed=failed,
+        tap_lost=tap_lost,
         rtp=unpack_rtp(slot),
     )

@@ -34,7 +34,7 @@ PRIVILEGES = (
     " AmbientCapabilities=CAP_BPF CAP_NET_ADMIN), or start it as root."
 )
 
-MAPS = ("ports", "flows", "slots", "state", "hops", "hosts", "ring")
+MAPS = ("ports", "flows", "slots", "rests", "state", "hops", "hosts", "ring")
 
 ETHERNET = "ethernet"
 BARE = "bare"
@@ -115,6 +115,7 @@ class Program:
             ),
             "flows": (hash_, key, number, capacity, 0),
             "slots": (array, number, layout.SLOT_SIZE, capacity, mapped),
+            "rests": (array, number, layout.REST_SIZE, capacity, mapped),
             "state": (array, number, layout.STATE.size, 1, mapped),
             "hops": (array, number, layout.HOP.size, layout.HOPS, mapped),
             "hosts": (hash_, key, number, HOSTS, NO_PREALLOC),

@@ -24,19 +24,13 @@ FOR_EVER = (1 << 64) - 1
 _WORDS = layout.SLOT_SIZE // 8
 _SHORT_WORDS = layout.SLOT_SIZE // 4
 
+_REST_WORDS = layout.REST_SIZE // 8
+
 _traffic = layout.TRAFFIC.unpack_from
 _glance = layout.GLANCE.unpack_from
 _make = tuple.__new__
-_flags = Struct("<I").unpack_from
+_flags = Struct("<H").unpack_from
 
-
-def _is_rtp(description: bytes) -> bool:
-    """Whether it is of a flow with many packets, as its statistics are wanted."""
-    return bool(_flags(description, layout.FLAGS_AT - layout.DESCRIPTION_AT)[0] & layout.RTP_FLAG)
-
-
-_OWNED_FROM = 16
-"""Where in a slot the words end that are not written as part of a whole."""
 
 READ_TRIES = 64
 
@@ -56,6 +50,8 @@ class Table:
         self._flows = maps["flows"]
         self._memory = maps["slots"].map()
         self._words = memoryview(self._memory).cast("Q")
+        self._rest_memory = maps["rests"].map()
+        self._rest_words = memoryview(self._rest_memory).cast("Q")
         self._short_words = memoryview(self._memory).cast("I")
         self._port_memory = maps["ports"].map()
         self._ports = memoryview(self._port_memory).cast("H")
@@ -83,27 +79,22 @@ class Table:
         found = {}
         for slot in range(len(self._words) // _WORDS):
             if self._words[slot * _WORDS + layout.LIVE] and slot not in self._locals:
-                start = slot * layout.SLOT_SIZE
-                local = layout.unpack_local(self._memory[start : start + layout.SLOT_SIZE])
+                local = layout.unpack_local(self._whole(slot))
                 found[local] = slot
                 self._locals[slot] = local
                 self._take_port(local, slot)
         self._free = deque(slot for slot in self._free if slot not in self._locals)
         return found
 
-    def put(self, local: Address, description: bytes, rtp: RtpState) -> int:
+    def put(self, local: Address, description: layout.Halves, rtp: RtpState) -> int:
         """Carry a flow; the number of its slot. Raises Full or OSError."""
         for stuck in list(self._stuck):
             self._unname(stuck, self._stuck.pop(stuck))
         if not self._free:
             raise Full
-        slot = self._free.popleft() if _is_rtp(description) else self._free.pop()
-        zeros = bytes(layout.DESCRIPTION_AT - _OWNED_FROM)
-        start = slot * layout.SLOT_SIZE
-        self._memory[start + _OWNED_FROM : start + layout.SLOT_SIZE] = (
-            zeros + description + layout.pack_rtp(rtp)
-        )
-        self._hold(slot, description)
+        (flags,) = _flags(description.slot, layout.FLAGS_AT - layout.DESCRIPTION_AT)
+        slot = self._free.popleft() if flags & layout.RTP_FLAG else self._free.pop()
+        self._fill(slot, description, rtp)
         key = layout.pack_key(local)
         try:
             self._flows[key] = slot.to_bytes(4, "little")
@@ -119,6 +110,19 @@ class Table:
         self._take_port(local, slot)
         return slot
 
+    def _fill(self, slot: int, description: layout.Halves, rtp: RtpState) -> None:
+        """Write a whole slot, but for its first two words."""
+        statistics = layout.pack_rtp(rtp)
+        start, rest = slot * layout.SLOT_SIZE, slot * layout.REST_SIZE
+        counters = bytes(layout.RTP_AT - layout.DESCRIPTION_AT - layout.DESCRIPTION.size)
+        near = description.slot + counters + statistics.slot
+        far = description.rest + bytes(layout.REST_COUNTERS.size) + statistics.rest
+        self._memory[start + layout.DESCRIPTION_AT : start + layout.DESCRIPTION_AT + len(near)] = (
+            near
+        )
+        self._rest_memory[rest : rest + len(far)] = far
+        self._hold(slot)
+
     def remove(self, slot: int) -> bytes:
         """Stop carrying; the whole slot, which is final."""
         local = self._locals.pop(slot)
@@ -126,8 +130,19 @@ class Table:
         self._leave_port(local, slot)
         self._unname(layout.pack_key(local), slot)
         self._wait(slot)
-        start = slot * layout.SLOT_SIZE
-        return self._memory[start : start + layout.SLOT_SIZE]
+        return self._whole(slot)
+
+    def _whole(self, slot: int) -> bytes:
+        """As it is now."""
+        start, rest = slot * layout.SLOT_SIZE, slot * layout.REST_SIZE
+        return (
+            self._memory[start : start + layout.SLOT_SIZE]
+            + self._rest_memory[rest : rest + layout.REST_SIZE]
+        )
+
+    def _flags(self, slot: int) -> int:
+        flags: int = _flags(self._memory, slot * layout.SLOT_SIZE + layout.FLAGS_AT)[0]
+        return flags
 
     def _unname(self, key: bytes, slot: int) -> None:
         """Let ``key`` lead to the slot no more, which then is free."""
@@ -143,36 +158,36 @@ class Table:
 
     def _release(self, slot: int) -> None:
         """The slot is free, and the next one to be used again."""
-        start = slot * layout.SLOT_SIZE + layout.DESCRIPTION_AT
-        if _is_rtp(self._memory[start : start + layout.DESCRIPTION.size]):
+        if self._flags(slot) & layout.RTP_FLAG:
             self._free.appendleft(slot)
         else:
             self._free.append(slot)
 
-    def change(self, slot: int, description: bytes) -> None:
+    def change(self, slot: int, description: layout.Halves) -> None:
         """Put another description; datagrams that come in the meantime go to the socket."""
         self._words[slot * _WORDS + layout.LIVE] = 0
         os.getppid()  # any system call: see relay.bpf.c on reordered stores
         self._wait(slot)
-        start = slot * layout.SLOT_SIZE + layout.DESCRIPTION_AT
-        self._memory[start : start + len(description)] = description
-        self._hold(slot, description)
+        start, rest = slot * layout.SLOT_SIZE + layout.DESCRIPTION_AT, slot * layout.REST_SIZE
+        self._memory[start : start + len(description.slot)] = description.slot
+        self._rest_memory[rest : rest + len(description.rest)] = description.rest
+        self._hold(slot)
         self._words[slot * _WORDS + layout.LIVE] = 1
 
     def point(self, slot: int, place: int) -> None:
         """Let the slot, whose description stays, be of the neighbour there; packets may come."""
         self._short_words[slot * _SHORT_WORDS + layout.HOP_AT // 4] = place
 
-    def _hold(self, slot: int, description: bytes) -> None:
+    def _hold(self, slot: int) -> None:
         """An ordered flow begins with what may still be on its way to the socket."""
-        (flags,) = _flags(description, layout.FLAGS_AT - layout.DESCRIPTION_AT)
-        base = slot * _WORDS
-        self._words[base + layout.PRINT] = self._words[base + layout.PASSED] = 0
-        self._words[base + layout.HELD] = bool(flags & layout.ORDERED_FLAG)
+        self._words[slot * _WORDS + layout.PASSED] = 0
+        self._rest_words[slot * _REST_WORDS + layout.PRINT] = 0
+        held = bool(self._flags(slot) & layout.ORDERED_FLAG)
+        self._short_words[slot * _SHORT_WORDS + layout.HELD_AT // 4] = held
 
     def is_held(self, slot: int) -> bool:
         """Whether all goes up to the socket until :meth:`passed`."""
-        return bool(self._words[slot * _WORDS + layout.HELD])
+        return bool(self._short_words[slot * _SHORT_WORDS + layout.HELD_AT // 4])
 
     def passed(self, slot: int, datagram: bytes, rtp: RtpState | None) -> None:
         """The socket has sent on ``datagram``; ``rtp``: statistics to go on from after it.
@@ -180,20 +195,22 @@ class Table:
         As long as the flow is held for a later one, nobody reads what is written here.
         """
         if rtp is not None:
+            near, far = layout.pack_rtp(rtp)
             start = slot * layout.SLOT_SIZE + layout.RTP_AT
-            self._memory[start : start + layout.RTP.size] = layout.pack_rtp(rtp)
+            self._memory[start : start + len(near)] = near
+            start = slot * layout.REST_SIZE + layout.REST_RTP_AT
+            self._rest_memory[start : start + len(far)] = far
             os.getppid()  # any system call: see relay.bpf.c on reordered stores
         self._words[slot * _WORDS + layout.PASSED] = layout.print_of(datagram)
 
     def read(self, slot: int) -> bytes:
         """The whole slot, its counters consistent unless packets never stop coming."""
         words, base = self._words, slot * _WORDS
-        start = slot * layout.SLOT_SIZE
         content = b""
         for _ in range(READ_TRIES):
             before = words[base + layout.PACKETS]
             idle = not words[base + layout.BUSY]
-            content = self._memory[start : start + layout.SLOT_SIZE]
+            content = self._whole(slot)
             if idle and not words[base + layout.BUSY] and words[base + layout.PACKETS] == before:
                 break
         return content
@@ -215,6 +232,7 @@ class Table:
         self._short_words.release()
         for view, memory in (
             (self._words, self._memory),
+            (self._rest_words, self._rest_memory),
             (self._ports, self._port_memory),
             (self._state, self._state_memory),
         ):
