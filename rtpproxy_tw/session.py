@@ -227,6 +227,8 @@ class Leg:
     ttl: float = 60.0
     last_active: float = 0.0
     """When a packet from this party last reached the relay stage."""
+    verdict: str | None = None
+    """The code at the session's end; None until somebody has asked for it then."""
     recording: RecordingState | None = None
     monitor: Monitor | None = None
     """What is remembered from second to second; made at the first look."""

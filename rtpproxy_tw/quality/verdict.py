@@ -71,6 +71,13 @@ def code_of(leg: Leg, now: float) -> str:
     return _speaking(leg, now)
 
 
+def final_code(leg: Leg, now: float) -> str:
+    """The code of a leg whose session has ended: the same for everybody who is told of that."""
+    if leg.verdict is None:
+        leg.verdict = code_of(leg, now)
+    return leg.verdict
+
+
 def _never_heard(leg: Leg, now: float) -> str:
     early = now - leg.session.completed_at < signs.PATIENCE
     strangers = signs.refused(leg) and not signs.strayed(leg.opposite)

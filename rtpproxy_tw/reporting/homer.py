@@ -19,7 +19,7 @@ from zope.interface import implementer
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.interfaces import IPatientTap, ISessionObserver
 from rtpproxy_tw.quality.report import report
-from rtpproxy_tw.quality.verdict import code_of
+from rtpproxy_tw.quality.verdict import code_of, final_code
 from rtpproxy_tw.reporting import hep
 from rtpproxy_tw.rtcp import parse
 from rtpproxy_tw.session import Ending, Leg, Session, Stream
@@ -226,8 +226,10 @@ class Homer:
 
 def _verdict(leg: Leg, now: float, *, final: bool) -> str:
     """The verdict on what the party sends; that of the last second will do, but at the end."""
+    if final:
+        return final_code(leg, now)
     monitor = leg.monitor
-    return monitor.code if monitor is not None and monitor.code and not final else code_of(leg, now)
+    return monitor.code if monitor is not None and monitor.code else code_of(leg, now)
 
 
 def _local(stream: Stream) -> Address:

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.interfaces import ISessionObserver
 from rtpproxy_tw.quality.monitor import Monitor
-from rtpproxy_tw.quality.verdict import code_of
+from rtpproxy_tw.quality.verdict import code_of, final_code
 from rtpproxy_tw.quality.words import Sentence
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.session import Ending, Leg, Session
@@ -130,7 +130,7 @@ class Sampler:
         if not session.complete:
             return
         caller, callee = session.legs
-        codes = [code_of(leg, now) for leg in session.legs]
+        codes = [final_code(leg, now) for leg in session.legs]
         self._log.info(
             "session {call_id!r} {from_tag!r}: caller {caller}: {caller_sentence};"
             " callee {callee}: {callee_sentence}",

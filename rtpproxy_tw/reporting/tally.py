@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from rtpproxy_tw.quality.report import report
-from rtpproxy_tw.quality.verdict import CODES, code_of
+from rtpproxy_tw.quality.verdict import CODES, final_code
 from rtpproxy_tw.reporting.exposition import Histogram
 from rtpproxy_tw.session import Component, Ending, Session, Stream
 from rtpproxy_tw.views.sessions import STATES, state_of
@@ -156,7 +156,7 @@ class Tally:
             self.one_way += sum(heard) == 1
             self.unheard += heard.count(False)
         for leg in session.legs:
-            self.verdicts[code_of(leg, now)] += 1
+            self.verdicts[final_code(leg, now)] += 1
         if not any(leg.rtp.accepted for leg in session.legs):
             return
         for found, kept in zip(report(session, now), self.quality, strict=True):

@@ -126,7 +126,7 @@ LEG = Shape(
         "last_active": TIME,
         "monitor": either(MONITOR.kind),
     },
-    left_out=["session", "side", "rtp", "rtcp", "recording"],
+    left_out=["session", "side", "rtp", "rtcp", "recording", "verdict"],
     sparse=True,
 )
 

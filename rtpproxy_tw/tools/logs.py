@@ -11,11 +11,13 @@ import os
 import re
 import select
 import socket
+import stat
 import sys
 import syslog
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from math import isfinite
 from typing import Any, TextIO
 
@@ -25,7 +27,6 @@ from twisted.logger import (
     ILogObserver,
     LogEvent,
     LogLevel,
-    LogLevelFilterPredicate,
     PredicateResult,
     eventAsText,
     globalLogBeginner,
@@ -130,10 +131,13 @@ class Wanted:
     """Lets events of ``level`` and above pass, and all of calls that are being debugged."""
 
     def __init__(self, level: str) -> None:
-        self._level = LogLevelFilterPredicate(_LEVELS[level])
+        least = _LEVELS[level]
+        self._passes = frozenset(each for each in LogLevel.iterconstants() if each >= least)
 
     def __call__(self, event: LogEvent) -> Any:
-        return PredicateResult.yes if DEBUGGED.concerns(event) else self._level(event)
+        if event.get("log_level") in self._passes or DEBUGGED.concerns(event):
+            return PredicateResult.yes
+        return PredicateResult.no
 
 
 def _observers(settings: Settings) -> Iterator[ILogObserver]:
@@ -269,7 +273,8 @@ class _Unhurried:
         """Whether the last line that was begun has no end yet."""
         self._poll: Any = None
         with suppress(OSError, ValueError, AttributeError):
-            if stream is not None:
+            # A file takes everything at once.
+            if stream is not None and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 poll = select.poll()
                 poll.register(stream.fileno(), select.POLLOUT)
                 self._poll = poll
@@ -314,13 +319,19 @@ class _Unhurried:
         return self._poll is None or bool(self._poll.poll(0))
 
 
+@lru_cache(maxsize=8)
+def _clock(at: int) -> str:
+    """The local time of that second."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
 @implementer(ILogObserver)
 class StreamObserver(_Unhurried):
     """Writes ``TIME LEVEL NAMESPACE: TEXT`` lines."""
 
     def _lines(self, event: LogEvent) -> Iterable[str]:
         at = event.get("log_time", 0.0)
-        clock = time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03}"
+        clock = f"{_clock(int(at))}.{int(at * 1000) % 1000:03}"
         start = f"{clock} {_level_of(event)} {event.get('log_namespace', '-')}: "
         return (f"{start}{line}" for line in lines_of(event))
 

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from rtpproxy_tw.interfaces import ISessionObserver
-from rtpproxy_tw.quality.verdict import code_of
+from rtpproxy_tw.quality.verdict import final_code
 from rtpproxy_tw.registry import SessionRegistry
 from rtpproxy_tw.session import Ending, Session
 from rtpproxy_tw.views.live import QUIET, Sign, row, sign
@@ -394,7 +394,7 @@ class Feed:
     def ended(self, session: Session, why: Ending) -> None:
         """Ends that nobody asked for are news, and so is the end of a call without audio."""
         now = self.clock.seconds()
-        codes = [code_of(leg, now) for leg in session.legs]
+        codes = [final_code(leg, now) for leg in session.legs]
         if why is not Ending.DELETED or not QUIET.issuperset(codes):
             number = self.sequence + 1
             self._add_news(session.key.call_id, "end", now, number, side=None, code=why.value)
