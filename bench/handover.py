@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from bench.calls import LASTING, Call, CallError, allocated
 from bench.load import Load, LoadError, Outcome
@@ -49,8 +50,16 @@ PARTIES = "127.0.0.13"
 class Restarted(Ours):
     """A relay whose process becomes another one."""
 
-    def __init__(self, name: str, *, crashing: bool = False, kernel: bool = False) -> None:
-        super().__init__(name)
+    def __init__(
+        self,
+        name: str,
+        *,
+        crashing: bool = False,
+        kernel: bool = False,
+        cpus: frozenset[int] = frozenset(),
+    ) -> None:
+        # Two processes are at work in a restart; they may have other CPUs than whoever starts us.
+        super().__init__(name, partial(os.sched_setaffinity, 0, cpus) if cpus else None)
         self._signal = signal.SIGKILL if crashing else signal.SIGUSR2
         self.options = (
             "--fast-path=ebpf" if kernel else "--fast-path=none",
@@ -132,9 +141,16 @@ def run(
     *,
     crashing: bool = False,
     kernel: bool = False,
+    cpus: frozenset[int] = frozenset(),
 ) -> Told:
-    """Restart ``times`` while ``packets`` are sent through ``calls`` calls. Raises RelayError."""
-    with Load() as load, Restarted("handover", crashing=crashing, kernel=kernel) as relay:
+    """Restart ``times`` while ``packets`` are sent through ``calls`` calls. Raises RelayError.
+
+    The relay has all of ``cpus``, the load those of this process.
+    """
+    with (
+        Load() as load,
+        Restarted("handover", crashing=crashing, kernel=kernel, cpus=cpus) as relay,
+    ):
         routes = sessions(relay, load, calls, "handover")
         seconds = max(packets / rate, SETTLED + times * (BETWEEN + 3.0))
         failures: list[BaseException] = []
@@ -199,7 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return silence(asked.calls, asked.times)
     rate = asked.rate or PACE * asked.calls
     try:
-        with settled(share_out(usable_cpus()), asked.nice):
+        usable = frozenset(usable_cpus())
+        with settled(share_out(set(usable)), asked.nice):
             told = run(
                 asked.calls,
                 asked.times,
@@ -207,6 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 asked.packets,
                 crashing=asked.crash,
                 kernel=asked.kernel,
+                cpus=usable,
             )
     except (RelayError, LoadError, CallError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
