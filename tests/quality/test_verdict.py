@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rtpproxy_tw.quality.verdict import CODES, LegVerdict, assess
+from rtpproxy_tw.quality.verdict import CODES, LegVerdict, assess, code_of, final_code
 from rtpproxy_tw.quality.words import SENTENCES
 from tests.quality.scene import CALLEE, CALLER, POLICY, RELAY, STRANGER, Scene, rtp
 
@@ -643,3 +643,12 @@ def test_assessing_changes_nothing() -> None:
     scene = other_host()
     first = assess(scene.session, scene.clock.seconds())
     assert assess(scene.session, scene.clock.seconds()) == first
+
+
+def test_the_verdict_at_the_end_is_the_same_for_everybody() -> None:
+    """However long those who are told of it take."""
+    scene = healthy()
+    now, leg = scene.clock.seconds(), scene.session.caller
+    assert final_code(leg, now) == "ok"
+    assert code_of(leg, now + 60.0) == "stopped"
+    assert final_code(leg, now + 60.0) == "ok"
