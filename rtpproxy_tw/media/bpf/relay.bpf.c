@@ -889,18 +889,6 @@ inline_always int is_mine(const struct packet *p, const int v6)
 	return lookup(&hosts, &host) != 0;
 }
 
-/* Reads a word of each cache line that a packet needs. Once busy is counted the processor waits for
- * one after the other; here it waits for all of them at the same time. */
-inline_always void fetch(const struct slot *s)
-{
-	const char *start = (const char *)s;
-#pragma unroll
-	for (int line = 0; line < (int)sizeof *s; line += 64) {
-		__u64 word = fresh(*(const __u64 *)(start + line));
-		asm volatile("" : : "r"(word));
-	}
-}
-
 /* Even ports before odd ones, as those of RTCP are rarely asked for; IPv6 after IPv4. */
 inline_always __u32 place_of(__u32 port, const int v6)
 {
@@ -930,7 +918,6 @@ inline_always int handle(struct __sk_buff *skb, const struct packet *p, const __
 	struct flow f = {.s = lookup(&slots, &index), .rest = lookup(&rests, &index)};
 	if (!f.s || !f.rest)
 		return NEXT;
-	fetch(f.s);
 	if (now >= fresh(given->until))
 		return NEXT;
 	int mine = is_any(&f, v6);
