@@ -37,6 +37,7 @@ from rtpproxy_tw.session import Session
 from rtpproxy_tw.statistics import Totals
 from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.logs import DEBUGGED
+from rtpproxy_tw.trace_succession import TracesWhole
 from rtpproxy_tw.web.api import Api, Cluster, Draining, nobody
 from rtpproxy_tw.web.feed import Feed
 from rtpproxy_tw.web.guard import Guard
@@ -88,6 +89,7 @@ class Insight:
             wall=wall,
             local_host=lambda host: local_for(host) or "0.0.0.0",
         )
+        self.traces = TracesWhole(self._rings, reactor.callLater)
         self.cluster: Cluster | None = None
         """What other relays there are, and what can be taken over from them."""
         self.reload: Callable[[], list[str]] = list
@@ -238,7 +240,8 @@ class Insight:
 
     def wholes(self, catch_up: Callable[[], object]) -> tuple[Whole, ...]:
         """What goes over to another relay; ``catch_up`` tells us of all ends there were."""
-        return MetricsWhole(self._metrics, catch_up), FeedWhole(self.feed), self.remembered
+        metrics = MetricsWhole(self._metrics, catch_up)
+        return metrics, FeedWhole(self.feed), self.remembered, self.traces
 
     @property
     def adopted(self) -> tuple[Callable[[Session], None], ...]:
@@ -249,6 +252,7 @@ class Insight:
     def leave(self) -> None:
         """Another relay goes on: write what is to be written, and tell nobody anything more."""
         self.feed.dismiss()
+        self.traces.leave()
         for service in self._services:
             service.stopService()
 

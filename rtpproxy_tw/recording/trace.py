@@ -8,9 +8,9 @@ octets; older ones are overwritten. Times are monotonic until a file is made.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from zope.interface import implementer
 
@@ -38,58 +38,80 @@ _pack_into = _SLOT.pack_into
 
 
 class Place(NamedTuple):
-    """Where a stream's packets arrive."""
+    """Where a stream's packets arrive, or arrived at a relay before us."""
 
-    stream: Stream
+    stream: Stream | None
     host: str | None
     port: int
 
 
-class Ring:
-    """The packets of one session."""
+Packet = tuple[float, Place, Address, bytes, int]
+"""When, where, from whom, the first octets, the whole length."""
 
-    __slots__ = ("_at", "_octets", "_places", "_sources", "_wrapped")
+
+def packets_of(
+    octets: bytes | bytearray,
+    sources: Sequence[Address | None],
+    places: Sequence[Place],
+    order: Iterable[int],
+) -> Iterator[Packet]:
+    """What is in those slots, which are counted round."""
+    count = len(sources)
+    for index in order:
+        source = sources[index % count]
+        when, place, length, kept = _SLOT.unpack_from(octets, index % count * SLOT)
+        if source is not None:
+            yield when, places[place], source, kept[: min(length, KEPT_OCTETS)], length
+
+
+class Former(Protocol):
+    """What a relay before us has heard."""
+
+    def packets(self, call_id: str) -> Iterator[list[Packet]]:
+        """Of each session of that call, oldest first."""
+
+
+class Ring:
+    """The packets of one session: slots in ``octets``, of which the next one is written ``at``."""
+
+    __slots__ = ("at", "octets", "places", "sources", "wrapped")
 
     def __init__(self, packets: int) -> None:
-        self._octets = bytearray(packets * SLOT)
-        self._sources: list[Address | None] = [None] * packets
-        self._places: list[Place] = []
-        self._at = 0
-        self._wrapped = False
+        self.octets = bytearray(packets * SLOT)
+        self.sources: list[Address | None] = [None] * packets
+        self.places: list[Place] = []
+        self.at = 0
+        self.wrapped = False
 
     def place(self, stream: Stream) -> int:
         """The number by which packets of ``stream`` are known, given where it listens now."""
         leg = stream.leg
         new = Place(stream, None if leg.local is None else leg.local.host, stream.port)
-        for number, known in enumerate(self._places):
+        for number, known in enumerate(self.places):
             if known == new:
                 return number
-        if len(self._places) == 256:  # a stream that moves at every packet
+        if len(self.places) == 256:  # a stream that moves at every packet
             return 255
-        self._places.append(new)
-        return len(self._places) - 1
+        self.places.append(new)
+        return len(self.places) - 1
 
     def put(self, place: int, datagram: bytes, source: Address, now: float) -> None:
         """Keep one packet."""
-        at = self._at
+        at = self.at
         length = len(datagram)
-        _pack_into(self._octets, at * SLOT, now, place, length, datagram)
-        self._sources[at] = source
+        _pack_into(self.octets, at * SLOT, now, place, length, datagram)
+        self.sources[at] = source
         at += 1
-        if at == len(self._sources):
+        if at == len(self.sources):
             at = 0
-            self._wrapped = True
-        self._at = at
+            self.wrapped = True
+        self.at = at
 
-    def packets(self) -> Iterator[tuple[float, Place, Address, bytes, int]]:
-        """Oldest first: when, where, from whom, the first octets, the whole length."""
-        count = len(self._sources)
-        order = range(self._at, self._at + count) if self._wrapped else range(self._at)
-        for index in order:
-            source = self._sources[index % count]
-            when, place, length, octets = _SLOT.unpack_from(self._octets, index % count * SLOT)
-            if source is not None:
-                yield when, self._places[place], source, octets[: min(length, KEPT_OCTETS)], length
+    def packets(self) -> Iterator[Packet]:
+        """Oldest first."""
+        count = len(self.sources)
+        order = range(self.at, self.at + count) if self.wrapped else range(self.at)
+        return packets_of(self.octets, self.sources, self.places, order)
 
 
 @implementer(IPatientTap)
@@ -141,6 +163,7 @@ class HeaderRings:
         self._local_host = local_host
         self._rings: dict[Session, Ring] = {}
         self._ended: deque[Session] = deque()
+        self.former: Former | None = None
 
     def created(self, session: Session) -> None:
         """Begin a ring."""
@@ -167,12 +190,18 @@ class HeaderRings:
     def pcap(self, call_id: str) -> Iterator[bytes] | None:
         """A capture file of a call, in pieces; None where there is no such call."""
         rings = [ring for session, ring in self._rings.items() if session.key.call_id == call_id]
-        return self._file(rings) if rings else None
+        earlier = list(self.former.packets(call_id)) if self.former is not None else []
+        return self._file(rings, earlier) if rings or earlier else None
 
-    def _file(self, rings: list[Ring]) -> Iterator[bytes]:
+    def all(self) -> Iterator[tuple[str, Ring]]:
+        """The rings there are, and the calls they belong to."""
+        return ((session.key.call_id, ring) for session, ring in self._rings.items())
+
+    def _file(self, rings: list[Ring], earlier: list[list[Packet]]) -> Iterator[bytes]:
         yield pcap.header()
         epoch = self._wall() - self._now()
-        packets = [packet for ring in rings for packet in ring.packets()]
+        packets = [packet for each in earlier for packet in each]
+        packets += [packet for ring in rings for packet in ring.packets()]
         packets.sort(key=lambda packet: packet[0])
         for number, (when, place, source, octets, length) in enumerate(packets):
             local = (self._local(place, source[0]), place.port)
