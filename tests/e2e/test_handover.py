@@ -249,6 +249,23 @@ def test_a_stopped_process_ends_no_call(tmp_path: Path) -> None:
         talk.assert_all_was_heard()
 
 
+def test_with_one_second_to_live_who_talks_stays_and_who_does_not_ends(tmp_path: Path) -> None:
+    """Neither restart counts as silence, and after them silence counts again."""
+    pid_file = tmp_path / "pid"
+    options = ["-p", str(pid_file), *USERSPACE, "-T", "1"]
+    with Relay(HOST, tmp_path, options=options) as relay, ExitStack() as stack:
+        stack.callback(_end, pid_file, relay.pid)
+        with talking(relay, 4) as talk:
+            for _ in range(2):
+                restart(tmp_path)
+                time.sleep(1.2)
+                assert relay.count_sessions() == 4
+            talk.assert_all_was_heard()
+        wait_until(lambda: relay.count_sessions() == 0, "those who are silent end", 10)
+        assert "sessions created: 4" in relay.ask("I").splitlines()
+        relay.assert_had_no_accident()
+
+
 @pytest.mark.parametrize("kind", ["cunix", "tcp"])
 def test_control_connections_go_on_amid_a_command(tmp_path: Path, kind: str) -> None:
     """What was sent before the restart and what comes after it are one line."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from tests.e2e.process import wait_until
 from tests.e2e.relay import Relay
-from tests.e2e.test_handover import HOST, USERSPACE, _end, present, restart
+from tests.e2e.test_handover import HOST, USERSPACE, _end, present, restart, talking
 
 pytestmark = pytest.mark.network
 
@@ -70,6 +71,27 @@ def _more(client: socket.socket) -> bytes:
     found = client.recv(65536)
     assert found, "the connection was closed"
     return found
+
+
+def test_what_was_traced_before_a_restart_can_be_fetched_after_it(tmp_path: Path) -> None:
+    """The first packets, heard by the former process, and the last ones are in one capture."""
+    pid_file, api = tmp_path / "pid", tmp_path / "http"
+    options = ["-p", str(pid_file), *USERSPACE, "--http", f"unix:{api}", "--trace", "30"]
+    with Relay(HOST, tmp_path, options=options) as relay, ExitStack() as stack:
+        stack.callback(_end, pid_file, relay.pid)
+        with talking(relay, 2) as talk:
+            time.sleep(0.5)
+            before = talk.sent
+            restart(tmp_path)
+            time.sleep(0.5)
+            talk.assert_all_was_heard()
+        with Reach(relay, api, tmp_path).connect() as client:
+            client.sendall(asked("/api/v1/calls/c0/trace", Connection="close"))
+            capture = b"".join(iter(lambda: client.recv(65536), b""))
+        numbers = [0, before, talk.sent - 1]
+        heads = [struct.pack("!BBHI", 0x80, 0, each, each * 160) for each in numbers]
+        assert [capture.count(head) for head in heads] == [2, 2, 2]
+        relay.assert_had_no_accident()
 
 
 def test_connections_go_on_idle_or_amid_a_request(reach: Reach) -> None:
