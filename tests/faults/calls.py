@@ -37,7 +37,6 @@ ALONE = (
     Call("setsockopt", "setsockopt", ("ENOMEM", "EPERM")),
     Call("sendto", "sendto", ("EPERM", "ENOBUFS", "ENETUNREACH", "ENOMEM", "EAGAIN", "EINTR")),
     Call("recvfrom", "recvfrom", ("ECONNREFUSED", "ENOMEM", "EAGAIN", "EINTR")),
-    Call("recvmsg", "recvmsg", ("ENOMEM", "EAGAIN", "EINTR")),
     Call("accept", "?accept,accept4", ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED")),
     Call(
         "open",
