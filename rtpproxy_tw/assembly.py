@@ -46,6 +46,7 @@ from rtpproxy_tw.control.responder import Executor, Responder
 from rtpproxy_tw.control.rtpproxy import RtpproxyDialect
 from rtpproxy_tw.control_access import OwnPlaces, copy_networks
 from rtpproxy_tw.control_sockets import ControlSockets
+from rtpproxy_tw.control_succession import Connections, Replies
 from rtpproxy_tw.errors import AddressUnusable
 from rtpproxy_tw.flow_succession import CarriedPart
 from rtpproxy_tw.insight import Around, Insight
@@ -62,6 +63,7 @@ from rtpproxy_tw.media.prompts import Prompts, ThreadReader
 from rtpproxy_tw.media.resizer import Resizer
 from rtpproxy_tw.media.routes import local_for
 from rtpproxy_tw.media.userspace import UserspacePlane
+from rtpproxy_tw.media_succession import PromptPart
 from rtpproxy_tw.overload import EVERY, Overload, occupied
 from rtpproxy_tw.planes import make_plane
 from rtpproxy_tw.processing_succession import Notices, ProcessingPart
@@ -81,14 +83,7 @@ from rtpproxy_tw.reporting.sampling import Sampler, Sampling
 from rtpproxy_tw.service import Playing, RateMeter, Recordings, RelayService, Sessions
 from rtpproxy_tw.session import Ending, Leg, Session
 from rtpproxy_tw.statistics import Totals
-from rtpproxy_tw.succession import (
-    Connections,
-    Counters,
-    Flag,
-    PromptPart,
-    Replies,
-    Succession,
-)
+from rtpproxy_tw.succession import Counters, Flag, Succession
 from rtpproxy_tw.timers import every
 from rtpproxy_tw.tools.logs import is_detailed
 

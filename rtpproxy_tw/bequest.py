@@ -13,11 +13,11 @@ from rtpproxy_tw.continuity.inheritance import LISTENER
 from rtpproxy_tw.continuity.safe import Safe, is_name
 from rtpproxy_tw.continuity.testament import TICK, Testament
 from rtpproxy_tw.control.replies import ReplyCache
+from rtpproxy_tw.control_succession import REPLY
 from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.media.fastpath import Offloader
 from rtpproxy_tw.session import Leg, Session, Stream
 from rtpproxy_tw.snapshot.kinds import COUNT, TIME, Damaged, either, row
-from rtpproxy_tw.succession import REPLY
 from rtpproxy_tw.timers import every
 
 

@@ -35,6 +35,7 @@ from rtpproxy_tw.interfaces import ISessionObserver
 from rtpproxy_tw.latch import Latch, RtpproxyLatch, StrictLatch
 from rtpproxy_tw.media.udpport import bind_media
 from rtpproxy_tw.media.userspace import UserspacePlane
+from rtpproxy_tw.media_succession import PromptPart
 from rtpproxy_tw.recording.files import Earlier
 from rtpproxy_tw.recording.recorders import FileRecorders
 from rtpproxy_tw.recording_continuation import RecordedPart
@@ -43,7 +44,6 @@ from rtpproxy_tw.reporting.exposition import Family, labelled, single
 from rtpproxy_tw.session import Ending, Leg, Session, SessionKey, Side, new_session
 from rtpproxy_tw.snapshot import records
 from rtpproxy_tw.snapshot.kinds import FLAG, NUMBER, Damaged, listed, one_of, row
-from rtpproxy_tw.succession import PromptPart
 from rtpproxy_tw.timers import every
 
 Kind = Literal["gauge", "counter"]

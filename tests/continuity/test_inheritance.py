@@ -17,8 +17,8 @@ from rtpproxy_tw.continuity.belongings import Luggage
 from rtpproxy_tw.continuity.inheritance import Inheritance, passed
 from rtpproxy_tw.continuity.safe import Safe
 from rtpproxy_tw.continuity.taking import Taker
+from rtpproxy_tw.media_succession import _pair
 from rtpproxy_tw.session import Ending, Leg, Session
-from rtpproxy_tw.succession import _pair
 from tests.fakes import Bench
 from tests.snapshot.test_records import commanded
 
