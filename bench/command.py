@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import busy, media, memory, report, setup, start
+from bench import acceptance, busy, heard, media, memory, report, setup, start, wide
 from bench.calls import CallError
 from bench.cluster.command import main as cluster
 from bench.load import LoadError
-from bench.machine import Cpus, describe, mover, settled, share_out, usable_cpus
+from bench.machine import Cpus, describe, mover, open_files, settled, share_out, usable_cpus
 from bench.plan import FULL, QUICK, Plan, Progress
 from bench.relays import CONTESTANTS, USUAL, Other, Relay, RelayError
 from bench.results import Section, as_json, table
@@ -31,8 +30,22 @@ SECTIONS: dict[str, Measure] = {
     "busy": busy.measure,
     "memory": memory.measure,
     "start": start.measure,
+    "heard": lambda plan, relays, progress: heard.measure(
+        plan, [each for each in relays if isinstance(each, heard.Answering)], progress
+    ),
+    "wide": lambda plan, relays, progress: wide.measure(wide.smaller(plan), relays, progress),
 }
 """In the order they are measured."""
+
+BESIDE: dict[str, Callable[[Callable[[], None]], list[Relay]]] = {
+    "heard": lambda prepare: [heard.Answering("relay", prepare)],
+    "wide": lambda prepare: [
+        kind(name, prepare)
+        for name in ("processes", "rtpengine")
+        if (kind := CONTESTANTS[name]).missing() is None
+    ],
+}
+"""Those with contestants of their own."""
 
 NICENESS = -10
 """So high a priority as a rule outdoes what else runs, and starves nothing."""
@@ -51,24 +64,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(words)
     plan = _plan(asked)
     progress = Progress(quiet=asked.quiet)
-    cpus = share_out(usable_cpus(), asked.cores)
+    usable = usable_cpus()
+    cpus = share_out(usable, asked.cores)
     relays, absent = _contestants(asked, cpus)
     if not relays:
         print("\n".join(absent), file=sys.stderr)
         return 1
-    _open_files()
+    open_files()
     about = describe()
     try:
         with settled(cpus, asked.nice) as complaint:
-            sections = [
-                SECTIONS[name](plan, relays, progress)
-                for name in SECTIONS
-                if name in asked.sections or not asked.sections
-            ]
+            sections = []
+            for name in SECTIONS:
+                if name not in asked.sections and asked.sections:
+                    continue
+                if name == "wide":
+                    both = share_out(usable, max(asked.cores, wide.CORES))
+                    with settled(both, asked.nice):
+                        taking = BESIDE[name](mover(both, asked.nice))
+                        sections.append(SECTIONS[name](plan, taking, progress))
+                else:
+                    taking = BESIDE[name](mover(cpus, asked.nice)) if name in BESIDE else relays
+                    sections.append(SECTIONS[name](plan, taking, progress))
     except (RelayError, LoadError, CallError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    names = [relay.name for relay in relays]
+    first, *others = [relay.name for relay in relays]
+    names = list(dict.fromkeys([first, "processes", *others, "rtpengine"]))
     about["took"] = f"{progress.elapsed:.0f} s"
     about["priority"] = complaint or str(asked.nice)
     print(_report(about, absent, sections, names))
@@ -89,6 +111,7 @@ def _report(
     lines = [f"{name.ljust(width)}  {value}" for name, value in about.items()]
     lines += absent
     lines += ("", "Medians (least to greatest of all repeats); ratios above 1 favour the first.")
+    lines += ("", acceptance.table(sections))
     return "\n".join(lines) + "".join(f"\n\n{table(each, names)}" for each in sections)
 
 
@@ -122,12 +145,6 @@ def _plan(asked: argparse.Namespace) -> Plan:
         "grown": asked.sessions,
     }
     return replace(plan, **{name: size for name, size in sizes.items() if size is not None})
-
-
-def _open_files() -> None:
-    # Four sockets a session; the children inherit the limit.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _parser() -> argparse.ArgumentParser:

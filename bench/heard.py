@@ -12,7 +12,7 @@ import argparse
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +23,8 @@ if not __package__:
 
 from bench.busy import RATE, Changing
 from bench.calls import Call
-from bench.command import _open_files
 from bench.load import Load
-from bench.machine import describe, mover, settled, share_out, usable_cpus
+from bench.machine import describe, mover, open_files, settled, share_out, usable_cpus
 from bench.media import LEARNED, LEARNING, RESUMING, sessions
 from bench.plan import FULL, Plan, Progress
 from bench.relays import Ours
@@ -35,6 +34,9 @@ RECORDED = 10
 """Calls whose recording is begun and ended in each turn."""
 
 ALONE = "alone"
+
+NAMES = (ALONE, "500 set-ups a second", "scrapes", "lists of all calls", "recordings")
+"""Of what may be heard."""
 
 
 class Answering(Ours):
@@ -97,11 +99,11 @@ def again_and_again(what: Callable[[], object]) -> Iterator[None]:
         raise failed[0]
 
 
-def disturbances(relay: Answering) -> dict[str, Callable[[], Any]]:
+def disturbances(relay: Answering, recorded: int = RECORDED) -> dict[str, Callable[[], Any]]:
     """What may be heard, by name, as blocks that last as long as it is done."""
 
     def record() -> None:
-        calls = [Call("heard", number, relay.host) for number in range(RECORDED)]
+        calls = [Call("heard", number, relay.host) for number in range(recorded)]
         for verb in (b"R", b"N"):
             for call in calls:
                 reply = relay.client.ask(verb + call.hang_up()[1:])
@@ -110,17 +112,20 @@ def disturbances(relay: Answering) -> dict[str, Callable[[], Any]]:
 
     return {
         ALONE: nullcontext,
-        "500 set-ups a second": lambda: Changing(relay, "h"),
-        "scrapes": lambda: again_and_again(lambda: fetch(relay.web, "/metrics")),
-        "lists of all calls": lambda: again_and_again(
-            lambda: fetch(relay.web, "/api/v1/calls?limit=10000")
-        ),
-        "recordings": lambda: again_and_again(record),
+        NAMES[1]: lambda: Changing(relay, "h"),
+        NAMES[2]: lambda: again_and_again(lambda: fetch(relay.web, "/metrics")),
+        NAMES[3]: lambda: again_and_again(lambda: fetch(relay.web, "/api/v1/calls?limit=10000")),
+        NAMES[4]: lambda: again_and_again(record),
     }
 
 
-def measure(plan: Plan, relays: Sequence[Answering], progress: Progress) -> Section:
-    """The figures of all ``relays``, which are started for it. Raises what they and the load do."""
+def measure(
+    plan: Plan, relays: Sequence[Answering], progress: Progress, wanted: Collection[str] = NAMES
+) -> Section:
+    """The figures of all ``relays``, which are started for it. Raises what they and the load do.
+
+    ``wanted`` are the names of what is done besides.
+    """
     section = Section("heard", f"Delay of {RATE / 1e3:g} kpps while something else is done")
     with ExitStack() as stack:
         load = stack.enter_context(Load())
@@ -133,7 +138,9 @@ def measure(plan: Plan, relays: Sequence[Answering], progress: Progress) -> Sect
         for repeat in range(plan.repeats):
             for relay in relays:
                 progress(f"heard: {relay.name} ({repeat + 1} of {plan.repeats})")
-                for what, block in disturbances(relay).items():
+                for what, block in disturbances(relay, min(RECORDED, plan.sessions)).items():
+                    if what not in wanted:
+                        continue
                     with block():
                         outcome = load.run(
                             routes[relay], rate=RATE, seconds=plan.window, warm=RESUMING
@@ -154,13 +161,22 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=FULL.sessions, metavar="N")
     parser.add_argument("--seconds", type=float, default=FULL.window, metavar="S")
     parser.add_argument("--cores", type=int, default=1, metavar="N", help="CPUs of the relay (1)")
+    parser.add_argument(
+        "--while",
+        nargs="*",
+        choices=NAMES,
+        default=NAMES,
+        metavar="WHAT",
+        dest="wanted",
+        help=f"only while this is done, of {', '.join(NAMES)}",
+    )
     asked = parser.parse_args()
     plan = replace(FULL, repeats=asked.repeats, sessions=asked.sessions, window=asked.seconds)
     cpus = share_out(usable_cpus(), asked.cores)
-    _open_files()
+    open_files()
     with settled(cpus, -10):
         relays = [KINDS[name](name, mover(cpus, -10)) for name in asked.relays]
-        section = measure(plan, relays, Progress())
+        section = measure(plan, relays, Progress(), asked.wanted)
     print("\n".join(f"{name:14}{value}" for name, value in describe().items()))
     print(table(section, asked.relays))
     return 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import resource
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -102,6 +103,12 @@ def _group_niceness() -> int | None:
         return int(AUTOGROUP.read_text().split()[-1])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def open_files() -> None:
+    """Allow as many descriptors as may be had: four sockets a session; children inherit it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def softirq_threads() -> list[int]:

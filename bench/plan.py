@@ -17,7 +17,7 @@ class Plan:
     """Relayed at the same time; at 50 packets a second each way, 1000 make 100 000."""
     payload: int = 160
     """Octets of each packet after the RTP header; 160 are 20 ms of PCMU."""
-    rates: tuple[float, ...] = (25_000, 50_000, 100_000)
+    rates: tuple[float, ...] = (25_000, 75_000, 100_000)
     window: float = 1.5
     """How long a rate is offered while it is measured."""
     trial: float = 1.0

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import acceptance
 from bench.bars import Group, svg
 from bench.results import Better, Section, table
 
@@ -22,6 +23,8 @@ PICTURES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "delay": ("media", "How long a packet takes", ("delay",)),
     "setup": ("setup", "Setting up and ending calls", ("call ", "CPU", "U,", "L,", "D,")),
     "busy": ("busy", "While calls change", ("delay", "added")),
+    "heard": ("heard", "While something else is done", ("p99",)),
+    "wide": ("wide", "On two processors", ("highest rate", "relayed", "2 processors")),
     "memory": ("memory", "What a session takes", ("process", "kernel")),
 }
 """By the end of its name: section, title, and how the names of its quantities begin."""
@@ -57,7 +60,7 @@ def _page(
 ) -> str:
     width = max(map(len, about))
     text = [f"{name.ljust(width)}  {value}" for name, value in about.items()]
-    text += ["", HEADING]
+    text += ["", *acceptance.table(sections).split("\n"), "", HEADING]
     for section in sections:
         text += ["", *table(section, names).split("\n")]
     lines = [":orphan:", "", "The last report", "===============", "", "::", ""]

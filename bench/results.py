@@ -99,7 +99,7 @@ def table(section: Section, contestants: Sequence[str]) -> str:
             ratios = quantity.ratios(first, peer)
             row.append(spread(ratios, 2) + ("x" if ratios else ""))
         rows.append(row)
-    lines = [section.title, "", *_aligned(rows), *(f"* {sentence}" for sentence in section.notes)]
+    lines = [section.title, "", *aligned(rows), *(f"* {sentence}" for sentence in section.notes)]
     return "\n".join(lines)
 
 
@@ -108,9 +108,10 @@ def as_json(sections: Iterable[Section], contestants: Sequence[str]) -> list[dic
     told = []
     for section in sections:
         quantities = []
+        first, *others = [name for name in contestants if _took_part(section, name)] or [""]
         for quantity in section.quantities:
-            peers = [name for name in contestants[1:] if name in quantity.values]
-            ratios = {peer: quantity.ratios(contestants[0], peer) for peer in peers}
+            peers = [name for name in others if name in quantity.values]
+            ratios = {peer: quantity.ratios(first, peer) for peer in peers}
             quantities.append(
                 asdict(quantity)
                 | {
@@ -135,7 +136,8 @@ def _took_part(section: Section, name: str) -> bool:
     return any(name in quantity.values for quantity in section.quantities)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of columns, the first row being the head; the first two columns begin at the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(

@@ -314,7 +314,8 @@ class Storing:
     ) -> None:
         settings = around.settings
         self.writer = Writer(
-            reserve=Reserve(settings.record_min_free << 20, Low(settings.record_low_space))
+            reserve=Reserve(settings.record_min_free << 20, Low(settings.record_low_space)),
+            later=around.reactor.callLater,
         )
         afterwards = Afterwards(settings, around.reactor)
         stamps = SteadyWall(around.wall, media.arrival)

@@ -15,6 +15,7 @@ import errno
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 from typing import NamedTuple
@@ -41,6 +42,13 @@ HOLD_OCTETS = 1024 * 1024
 
 STOP_SECONDS = 5.0
 """How long the end of the process waits for the disk."""
+
+
+PORTION = 8
+"""Notes of which it is told at once that they are written: a third of a millisecond."""
+
+BETWEEN = 0.005
+"""Seconds between two portions."""
 
 
 class Task(Enum):
@@ -117,7 +125,11 @@ class SpooledFile:
 
 
 class Writer:
-    """The reactor's side. Its methods are called from one thread and do not block, but stop()."""
+    """The reactor's side. Its methods are called from one thread and do not block, but stop().
+
+    ``later`` calls a function after so many seconds: many recordings that have ended in one second
+    are told of in portions then, else at once.
+    """
 
     _log = Logger()
 
@@ -128,7 +140,11 @@ class Writer:
         max_octets: int = MAX_OCTETS,
         calls: Calls | None = None,
         reserve: Reserve | None = None,
+        later: Callable[[float, Callable[[], object]], object] | None = None,
     ) -> None:
+        self._later = later
+        self._telling = False
+        """Whether there is a portion to come."""
         self._max_jobs = max_jobs
         self._max_octets = max_octets
         self._calls = calls or Calls()
@@ -223,6 +239,8 @@ class Writer:
     def flush(self) -> None:
         """Have everything written that came so far, and log what went wrong."""
         self._report()
+        if not self._telling:
+            self._tell()
         if self._thread is not None:
             self._worker.flushing = True
             self._worker.wake.set()
@@ -236,7 +254,9 @@ class Writer:
         self._worker.wake.set()
         if self._thread is not None:
             self._thread.join(limit)
+        self._later = None
         self._report()
+        self._tell()
         if self._thread is None or not self._thread.is_alive():
             return True
         waiting = self._jobs - self._worker.jobs_done
@@ -271,9 +291,16 @@ class Writer:
         while failures:
             name, error = failures.popleft()
             self._log.error("recording {name} failed: {error}", name=name, error=error)
+
+    def _tell(self) -> None:
+        """Tell of notes that are written: of a portion, and of the others later."""
         written = self._worker.notes_written
-        while written:
+        most = PORTION if self._later is not None else len(written)
+        for _ in range(min(most, len(written))):
             written.popleft().done()
+        self._telling = self._later is not None and bool(written)
+        if self._telling and self._later is not None:
+            self._later(BETWEEN, self._tell)
 
 
 class Worker:

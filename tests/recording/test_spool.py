@@ -7,16 +7,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
 from rtpproxy_tw.errors import RecordingRefused
 from rtpproxy_tw.recording.disk import Calls
-from rtpproxy_tw.recording.sinks import Place
-from rtpproxy_tw.recording.spool import SpooledFile, Writer
+from rtpproxy_tw.recording.sinks import Note, Place
+from rtpproxy_tw.recording.spool import BETWEEN, PORTION, SpooledFile, Writer
 from tests.recording.contracts import SinkContract
 from tests.recording.memory import MemorySink, MemorySinks
 
@@ -67,7 +69,7 @@ def content(path: Path) -> bytes | None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place(str(tmp_path))
+    return Place(str(tmp_path), None)
 
 
 @pytest.fixture
@@ -302,3 +304,37 @@ def test_a_spool_on_another_file_system_is_reported(tmp_path: Path, logged: list
         assert any("cross-device" in text for text in logged)
     finally:
         (shm / name).unlink()
+
+
+def test_that_many_notes_are_written_is_told_in_portions(tmp_path: Path) -> None:
+    """Each has somebody do something; all of a second at once would be heard in calls."""
+    clock = Clock()
+    told: list[int] = []
+    writer = Writer(later=clock.callLater)
+    place = Place(str(tmp_path), None)
+    for number in range(3 * PORTION - 1):
+        writer.note(Note(place, f"note{number}", bytes, True, partial(told.append, number)))
+    assert writer.settle()
+    writer.flush()
+    assert told == list(range(PORTION))
+    writer.flush()
+    assert len(told) == PORTION
+    clock.advance(BETWEEN)
+    assert len(told) == 2 * PORTION
+    clock.advance(BETWEEN)
+    assert told == list(range(3 * PORTION - 1))
+    assert not clock.getDelayedCalls()
+    assert writer.stop()
+
+
+def test_the_end_tells_of_all_notes_at_once(tmp_path: Path) -> None:
+    clock = Clock()
+    told: list[int] = []
+    writer = Writer(later=clock.callLater)
+    for number in range(3 * PORTION):
+        note = Note(
+            Place(str(tmp_path), None), f"note{number}", bytes, True, lambda: told.append(1)
+        )
+        writer.note(note)
+    assert writer.stop()
+    assert len(told) == 3 * PORTION
