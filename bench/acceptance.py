@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.results import Better, Quantity, Section, aligned, spread
-from bench.wide import NARROW
+from bench.wide import EVEN, NARROW
 
 SAME = 1.0
 """Per cent of the packets; who has lost more has not done the same work."""
@@ -100,6 +100,20 @@ def _value(
     return lambda run: [value / per for value in run.values(section, name, who)]
 
 
+def _across(
+    name: str, ours: tuple[str, str], other: tuple[str, str]
+) -> Callable[[_Run], list[float]]:
+    """The ratios of ``ours`` to the median of ``other``, a section and a contestant each."""
+
+    def ratios(run: _Run) -> list[float]:
+        section, peer = other
+        others = run.values(section, name, peer)
+        mine = run.values(ours[0], name, ours[1])
+        return [value / median(others) for value in mine] if others and median(others) else []
+
+    return ratios
+
+
 HIGHEST = "highest rate with < 0.1 % lost"
 PROCESS = "CPU of the process"
 
@@ -112,8 +126,16 @@ AIMS = (
     Aim("highest rate, to the engine's", 1.6, "x", 2, _ratio("media", HIGHEST, "engine")),
     Aim("highest rate, to rtpengine's", 0.75, "x", 2, _ratio("media", HIGHEST, "rtpengine")),
     Aim(
-        "the same, two media processes",
+        "the same, two media processes beside a load that gives way",
         *(1.0, "x", 2, _ratio("wide", HIGHEST, "rtpengine", "processes")),
+    ),
+    Aim(
+        "these to rtpengine's on a processor of its own",
+        *(1.0, "x", 2, _across(HIGHEST, ("wide", "processes"), ("media", "rtpengine"))),
+    ),
+    Aim(
+        "two media processes beside an overload that does not give way",
+        *(1.0, "x", 2, _ratio("wide", f"relayed, {EVEN}", "rtpengine", "processes")),
     ),
     Aim(
         "CPU per packet at 100 kpps, to the engine's, per packet relayed",
@@ -158,8 +180,14 @@ AIMS = (
         for what in ("scrapes", "lists of all calls", "recordings")
     ),
     Aim(
-        f"{NARROW} lost on two processors",
-        *(0.1, "%", 1, _value("wide", f"lost or late, {NARROW}", "processes"), Better.LESS),
+        f"{NARROW} lost, late or not offered on two processors",
+        *(
+            0.1,
+            "%",
+            1,
+            _value("wide", f"lost, late or not offered, {NARROW}", "processes"),
+            Better.LESS,
+        ),
     ),
     Aim(
         f"{NARROW}, by the CPU per packet",

@@ -33,13 +33,14 @@ SECTIONS: dict[str, Measure] = {
     "heard": lambda plan, relays, progress: heard.measure(
         plan, [each for each in relays if isinstance(each, heard.Answering)], progress
     ),
-    "wide": lambda plan, relays, progress: wide.measure(wide.smaller(plan), relays, progress),
 }
-"""In the order they are measured."""
+"""In the order they are measured; then those on more processors, :func:`_wide`."""
+
+WIDE = "wide"
 
 BESIDE: dict[str, Callable[[Callable[[], None]], list[Relay]]] = {
     "heard": lambda prepare: [heard.Answering("relay", prepare)],
-    "wide": lambda prepare: [
+    WIDE: lambda prepare: [
         kind(name, prepare)
         for name in ("processes", "rtpengine")
         if (kind := CONTESTANTS[name]).missing() is None
@@ -49,6 +50,9 @@ BESIDE: dict[str, Callable[[Callable[[], None]], list[Relay]]] = {
 
 NICENESS = -10
 """So high a priority as a rule outdoes what else runs, and starves nothing."""
+
+GIVING_WAY, LEAST = 10, 19
+"""By how much the niceness of a load is higher that gives way, and how high there is at all."""
 
 AGAINST = "other"
 """The name of the relay of another source tree."""
@@ -78,14 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name in SECTIONS:
                 if name not in asked.sections and asked.sections:
                     continue
-                if name == "wide":
-                    both = share_out(usable, max(asked.cores, wide.CORES))
-                    with settled(both, asked.nice):
-                        taking = BESIDE[name](mover(both, asked.nice))
-                        sections.append(SECTIONS[name](plan, taking, progress))
-                else:
-                    taking = BESIDE[name](mover(cpus, asked.nice)) if name in BESIDE else relays
-                    sections.append(SECTIONS[name](plan, taking, progress))
+                taking = BESIDE[name](mover(cpus, asked.nice)) if name in BESIDE else relays
+                sections.append(SECTIONS[name](plan, taking, progress))
+            if WIDE in asked.sections or not asked.sections:
+                sections.append(_wide(plan, usable, asked, progress))
     except (RelayError, LoadError, CallError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -102,6 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in report.write(asked.report, about, sections, names):
             print(f"written: {path}", file=sys.stderr)
     return 0
+
+
+def _wide(plan: Plan, usable: set[int], asked: argparse.Namespace, progress: Progress) -> Section:
+    cpus = share_out(usable, max(asked.cores, wide.CORES))
+    taking = BESIDE[WIDE](mover(cpus, asked.nice))
+    lower = min(LEAST, asked.nice + GIVING_WAY)
+    with settled(cpus, asked.nice):
+        return wide.measure(wide.smaller(plan), taking, progress, lambda: settled(cpus, lower))
 
 
 def _report(
@@ -157,8 +165,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         type=_section,
         metavar="SECTION",
-        help=f"of {', '.join(SECTIONS)}; all by default. The word soak, with options of its own, is"
-        " another command: python -m bench soak --help",
+        help=f"of {', '.join((*SECTIONS, WIDE))}; all by default. The word soak, with options of"
+        " its own, is another command: python -m bench soak --help",
     )
     parser.add_argument("--quick", action="store_true", help="a look: 40 seconds, much noise")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
@@ -202,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _section(name: str) -> str:
-    if name not in SECTIONS:
+    if name not in (*SECTIONS, WIDE):
         raise argparse.ArgumentTypeError(f"no such section: {name}")
     return name
 

@@ -50,6 +50,17 @@ TURN = 0.005
 SHARES = 50
 """So many of them until all have been looked at."""
 
+PAUSE = 0.0005
+"""Seconds that a busy process lets packets gather before it looks for them again. To be woken costs
+as much as relaying some packets, and whoever it is taken from pays again. Network cards wait, too.
+"""
+
+BUSY = 10_000
+"""Packets a second from which on a process is busy; fewer hardly ever wait for each other."""
+
+COUNTED = 0.05
+"""Seconds over which they are counted."""
+
 DIRTY_EVERY = 0.05
 """Seconds until a disturbance is told."""
 
@@ -82,6 +93,10 @@ class Worker:
         self._failures = 0
         self._unheard = 0
         """How often there was no packet after all."""
+        self._busy = False
+        self._served = 0
+        """Since they were last counted."""
+        self._counted_at = now()
         control.setblocking(False)
 
     def run(self) -> None:
@@ -96,12 +111,17 @@ class Worker:
         events = poll(TURN if self._by_id else None, GROUP)
         at = now()
         self._serve(events, at)
+        self._served += len(events)
         if len(events) == GROUP:
             self._serve_more(events)
             self._listen()  # as it may have come last, far behind
+        elif self._busy:
+            # The relay, who waits for answers, ends the pause.
+            select.select((self._control,), (), (), PAUSE)
         if at >= self._turn_at:
             self._turn_at = at + TURN
             self._look(at)
+            self._count(at)
 
     def _serve_more(self, events: Sequence[tuple[int, int]]) -> None:
         """Relay further packets of the same descriptors as long as nearly all have some.
@@ -213,6 +233,13 @@ class Worker:
             print(f"media process: {self._failures} such packets", file=sys.stderr)
 
     # What is not done for each packet.
+
+    def _count(self, now: float) -> None:
+        """Find out whether the process is busy."""
+        passed = now - self._counted_at
+        if passed >= COUNTED:
+            self._busy = self._served >= BUSY * passed
+            self._served, self._counted_at = 0, now
 
     def _look(self, now: float) -> None:
         self._memory.times[-1] = now
@@ -339,7 +366,10 @@ def main(arguments: Sequence[str]) -> int:
     if os.getppid() != parent:
         return 0
     view = memoryview(mmap.mmap(memory, 0))
-    worker = Worker(socket.socket(fileno=control), Memory(view))
+    # A relay with many calls has numbers beyond what select(2) takes.
+    low = os.dup(control)
+    os.close(control)
+    worker = Worker(socket.socket(fileno=low), Memory(view))
     gc.collect()
     gc.freeze()
     gc.disable()  # lanes and ports are taken apart by hand; nothing else makes cycles
