@@ -33,6 +33,11 @@ class Table:
             return None
         return to.to_bytes(8, "little")[:6], own.to_bytes(8, "little")[:6]
 
+    def across(self, place: int) -> bool:
+        """Whether packets go right to the other end of a pair of devices."""
+        at, mark = place & 0xFFFF, place >> 16
+        return self.words[at * WORDS + 3] == mark << 48 | 1
+
 
 def test_a_neighbour_is_where_the_kernel_says() -> None:
     table = Table(4)
@@ -44,6 +49,26 @@ def test_a_neighbour_is_where_the_kernel_says() -> None:
     assert table.addresses(place) == (ADDRESSES[0], ADDRESSES[3])
     table.hops.learn(Neighbour(*KEYS[0], b""))
     assert table.addresses(place) is None
+
+
+def test_only_known_neighbours_on_such_devices_are_at_the_other_end_of_a_pair() -> None:
+    table = Table(6)
+    table.hops.own_only({2: ADDRESSES[2], 3: ADDRESSES[3]})
+    first, second = (table.hops.take((device, "192.0.2.9")) for device in (2, 3))
+    table.hops.across({2})
+    assert not table.across(first), "nobody knows where it is"
+    for device in (2, 3):
+        table.hops.learn(Neighbour(device, "192.0.2.9", ADDRESSES[0]))
+    assert (table.across(first), table.across(second)) == (True, False)
+    table.hops.across({3})
+    assert (table.across(first), table.across(second)) == (False, True)
+    third = table.hops.take((3, "192.0.2.8"))
+    table.hops.learn(Neighbour(3, "192.0.2.8", ADDRESSES[1]))
+    assert table.across(third)
+    table.hops.forget()
+    assert not table.across(second)
+    table.hops.leave((3, "192.0.2.8"))
+    assert not table.across(third)
 
 
 def test_an_address_of_another_length_is_none() -> None:
@@ -117,6 +142,12 @@ class AnyNews(RuleBasedStateMachine):
         self.told: dict[tuple[int, str], bytes] = {}
         """Of those in use: what was said of others, the kernel is asked for when they are."""
         self.own: dict[int, bytes] = {}
+        self.across: frozenset[int] = frozenset()
+
+    @rule(devices=st.frozensets(st.sampled_from((2, 3))))
+    def look_on(self, devices: frozenset[int]) -> None:
+        self.table.hops.across(devices)
+        self.across = devices
 
     @rule(key=st.sampled_from(KEYS))
     def take(self, key: tuple[int, str]) -> None:
@@ -167,6 +198,7 @@ class AnyNews(RuleBasedStateMachine):
         for key, place in self.places:
             to, own = self.told.get(key, b""), self.own.get(key[0], b"")
             assert self.table.addresses(place) == ((to, own) if to and own else None)
+            assert self.table.across(place) == bool(to and own and key[0] in self.across)
 
 
 TestAnyNews = AnyNews.TestCase

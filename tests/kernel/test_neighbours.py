@@ -37,6 +37,16 @@ def relay() -> Iterator[Relaying]:
         yield made
 
 
+def look_on(relay: Relaying) -> socket.socket:
+    """Somebody who sees what leaves, so that all of it leaves by the device.
+
+    The other end of a pair of devices takes what is handed to it whatever its address.
+    """
+    heard = frames(relay.net.relay, "rb")
+    relay.settle()
+    return heard
+
+
 def text(address: bytes) -> str:
     return address.hex(":")
 
@@ -126,6 +136,7 @@ def test_the_program_itself_addresses_frames(relay: Relaying, came: int, leaves:
 
 def test_frames_go_where_the_table_says_and_only_while_it_is_vouched_for(relay: Relaying) -> None:
     """A wrong address, put there by the test, shows which way they go."""
+    onlooker = look_on(relay)
     parties = relay.parties()
     id = known(relay, parties)
     neighbours = relay.path._neighbours
@@ -140,6 +151,7 @@ def test_frames_go_where_the_table_says_and_only_while_it_is_vouched_for(relay: 
     with relay.net.relay:
         relay.path._refresh_all()
     assert passes(parties, seconds=2.0), "every ten seconds all is looked at anew"
+    onlooker.close()
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -161,6 +173,7 @@ def test_a_neighbour_that_has_changed_in_silence_is_found_by_the_kernels_probing
     relay: Relaying,
 ) -> None:
     """What the program sends by itself must not keep the kernel from noticing."""
+    onlooker = look_on(relay)
     set_up(
         relay.net.relay,
         ipv4__neigh__rb__base_reachable_time_ms=400,
@@ -179,6 +192,7 @@ def test_a_neighbour_that_has_changed_in_silence_is_found_by_the_kernels_probing
     relay.settle()
     assert lost, "nobody has told the relay"
     assert told(relay, id) == (NEW, own(relay.net.relay, "rb"))
+    onlooker.close()
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -27,6 +27,10 @@
  * each neighbour a packet goes the kernel's way all the same. So the kernel sees the neighbour being
  * used, probes it when it must, and finds out about one that is gone as it does with any traffic.
  *
+ * A device of a pair (veth) whose other end is in another network namespace, as in a container, would
+ * put each packet into a queue for the other end to find. Where the relay says that nobody looks on, a
+ * packet goes across at once instead, unless one of its stream before it may still be in that queue.
+ *
  * Nothing here is newer than Linux 5.10: atomic operations are additions without a result, helpers
  * are those of 5.10, and no BTF is needed. On processors that reorder a store with later loads
  * (arm64) such an addition is no barrier; the relay's system call between clearing live and reading
@@ -68,6 +72,7 @@ static long (*push)(struct __sk_buff *, __u32 size, __u64 flags) = (void *)BPF_F
 static long (*pull)(struct __sk_buff *, __u32 size) = (void *)BPF_FUNC_skb_pull_data;
 static long (*adjust_sum)(struct __sk_buff *, __wsum change) = (void *)BPF_FUNC_csum_update;
 static long (*redirect)(__u32 device, __u64 flags) = (void *)BPF_FUNC_redirect;
+static long (*redirect_peer)(__u32 device, __u64 flags) = (void *)BPF_FUNC_redirect_peer;
 static long (*redirect_neigh)(__u32 device, struct bpf_redir_neigh *via, int size, __u64 flags) =
 	(void *)BPF_FUNC_redirect_neigh;
 static void *(*ring_reserve)(void *ring, __u64 size, __u64 flags) =
@@ -124,7 +129,8 @@ struct slot {
 	__u8 family, family_out, via_family;     /* via_family 0: the kernel looks up the route */
 	__u8 tos, ttl, pad[3];
 	/* counters */
-	__u32 held;            /* whether all goes up */
+	__u16 held;            /* whether all goes up */
+	__u16 across;          /* the last packet went right to the other end of a pair of devices */
 	__u64 passed;          /* the print of the last that did, by the relay */
 	__u64 packets, octets; /* relayed; octets of UDP payload */
 	__u64 last_ns, gap_ns; /* when the last one came; the longest time between two */
@@ -162,10 +168,14 @@ struct flow {
 struct hop {
 	__u64 to, from; /* the neighbour's address and the device's own; the mark in the top 16 bits */
 	__u64 asked;    /* ours: when a packet went the kernel's way last */
-	__u64 unused;
+	__u64 across;   /* 1 and the mark: packets may go right to the other end of a pair of devices */
 };
 
 #define ASK_NS 1000000000
+
+/* After so long a packet is no longer in the queue between two devices of a pair, which is emptied
+ * by the same processor that has filled it, in turn with what else comes to it. */
+#define QUEUED_NS 5000000
 
 struct state {
 	__u64 until;   /* until when, by clock_ns, there is a relay behind all this */
@@ -728,6 +738,7 @@ inline_always struct hop find_hop(const struct slot *s, __u64 now, int vouched)
 	}
 	found.to = to;
 	found.from = from;
+	found.across = fresh(h->across) == ((__u64)mark << 48 | 1);
 	return found;
 }
 
@@ -738,10 +749,22 @@ inline_always int lose(const struct flow *f)
 	return DROP;
 }
 
-inline_always int forward(struct __sk_buff *skb, const struct packet *p, const struct flow *f,
-			  const __u32 header, const int v6, __u64 now, int vouched)
+/* Whether none of its stream before it may still be in the queue that this packet passes. */
+inline_always int may_go_across(struct slot *s, __u64 since)
 {
-	const struct slot *s = f->s;
+	if (!s->across) {
+		if (since < QUEUED_NS)
+			return 0;
+		s->across = 1;
+	}
+	return 1;
+}
+
+/* ``since``: how long ago the one before came. */
+inline_always int forward(struct __sk_buff *skb, const struct packet *p, const struct flow *f,
+			  const __u32 header, const int v6, __u64 now, __u64 since, int vouched)
+{
+	struct slot *s = f->s;
 	/* To be redirected, a packet must have room for an Ethernet header, wherever it came from. */
 	if (!header && push(skb, ETH_HLEN, 0))
 		return lose(f);
@@ -749,6 +772,11 @@ inline_always int forward(struct __sk_buff *skb, const struct packet *p, const s
 	if (s->family_out == (v6 ? AF_INET6 : AF_INET) ? replace(skb, p, f, &at, v6)
 						       : convert(skb, p, f, &at, v6))
 		return lose(f);
+	/* What came over lo, or without an Ethernet header, is not as a device would have received it. */
+	if (at.across && header && skb->ingress_ifindex != LOOPBACK && may_go_across(s, since))
+		return redirect_peer(s->device, 0);
+	if (s->across)
+		s->across = 0;
 	if (at.to)
 		return redirect(s->device, 0);
 	/* What came over lo has a route already, by which the neighbour's queue would send it once the
@@ -806,6 +834,7 @@ inline_always void hold(struct __sk_buff *skb, const struct packet *p, const __u
 {
 	f->rest->print = print_of(skb, p, at);
 	f->s->held = 1;
+	f->s->across = 0;
 }
 
 inline_always int must_wait(struct __sk_buff *skb, const struct packet *p, const __u32 at,
@@ -844,8 +873,9 @@ inline_always int carry(struct __sk_buff *skb, const struct packet *p, const str
 		return NEXT;
 	if (p->source_port != s->source_port || !same(p->source, s->source, f->rest->source, v6))
 		return stranger(f, now);
-	if (s->last_ns && now - s->last_ns > s->gap_ns)
-		s->gap_ns = now - s->last_ns;
+	__u64 since = now - s->last_ns;
+	if (s->last_ns && since > s->gap_ns)
+		s->gap_ns = since;
 	s->last_ns = now;
 	if (fresh(s->busy) != 1 || !fits(p, s, v6)) {
 		add(f->rest->handed, 1);
@@ -864,7 +894,7 @@ inline_always int carry(struct __sk_buff *skb, const struct packet *p, const str
 		analyse(skb, p, at, f, now);
 	s->octets += p->payload;
 	s->packets++;
-	return forward(skb, p, f, l3, v6, now, vouched);
+	return forward(skb, p, f, l3, v6, now, since, vouched);
 }
 
 /* Which of several flows on the same port it is: that of its address before that of any. */

@@ -35,6 +35,7 @@ _CONTROL = Struct("BxHiIII")
 _CLSACT_PARENT = 0xFFFFFFF1
 _CLSACT_HANDLE = 0xFFFF0000
 _INGRESS = 0xFFFFFFF2
+_EGRESS = 0xFFFFFFF3
 
 _KIND, _OPTIONS = 1, 2
 _BPF_FD, _BPF_NAME, _BPF_FLAGS = 6, 7, 8
@@ -114,6 +115,11 @@ class Filters:
             if handle and netlink.text(told, _KIND) == "bpf":
                 found.append(Filter(handle, info, netlink.text(options, _BPF_NAME)))
         return found
+
+    def look_at_egress(self, device: int) -> bool:
+        """Whether there are any, of whatever kind, for what the device sends. Raises OSError."""
+        body = _CONTROL.pack(0, 0, device, 0, _EGRESS, 0)
+        return bool(self._requests.ask(_GET_FILTER, body, netlink.DUMP))
 
     def remove(self, device: int, it: Filter) -> None:
         """Raises OSError."""

@@ -20,6 +20,7 @@ _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = range(4)
 _PROG_LOAD = 5
 _PROG_TEST_RUN = 10
+_PROG_QUERY = 16
 _LINK_CREATE = 28
 
 HASH = 1
@@ -31,7 +32,7 @@ MMAPABLE = 1 << 10
 SCHED_CLS = 3
 """The program type of TC."""
 
-TCX_INGRESS = 46
+TCX_INGRESS, TCX_EGRESS = 46, 47
 
 MESSAGES = 1 << 16
 """Octets kept of what the verifier says about a refused program."""
@@ -163,6 +164,13 @@ def load(kind: int, code: bytes, name: str, licence: str) -> int:
 def attach(program: int, device: int, where: int = TCX_INGRESS) -> int:
     """The descriptor of a link; the program is attached while it is open. Raises OSError."""
     return bpf(_LINK_CREATE, struct.pack("IIII", program, device, where, 0) + bytes(48))[0]
+
+
+def attached(device: int, where: int) -> int:
+    """How many programs are attached there. Raises OSError: EPERM without CAP_NET_ADMIN, EINVAL
+    where the kernel knows of no such place."""
+    _, told = bpf(_PROG_QUERY, struct.pack("IIII", device, where, 0, 0) + bytes(48))
+    return int(struct.unpack_from("I", told, 24)[0])
 
 
 class Run(NamedTuple):

@@ -20,10 +20,11 @@ from twisted.logger import Logger
 from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.media.kernel import capabilities, layout
 from rtpproxy_tw.media.kernel import rtnetlink as rt
-from rtpproxy_tw.media.kernel.attach import AUTO, CLSACT, TCX, Attachments
+from rtpproxy_tw.media.kernel.attach import AUTO, CLSACT, TCX, Attachments, Filters
 from rtpproxy_tw.media.kernel.ipsec import policies_in_force
 from rtpproxy_tw.media.kernel.left import LINK, MAP, PROGRAM, Left, shape
 from rtpproxy_tw.media.kernel.neighbours import Neighbours
+from rtpproxy_tw.media.kernel.onlookers import Onlookers
 from rtpproxy_tw.media.kernel.path import (
     Flow,
     FlowId,
@@ -195,6 +196,8 @@ class EbpfPath:
         self._routing = Routing(self._requests)
         self._neighbours = Neighbours(self._program.maps["hops"], self._requests)
         self._undo.append(self._neighbours.close)
+        self._onlookers = Onlookers(Filters(self._requests))
+        self._undo.append(self._onlookers.close)
         # Watch first, then look: what changes in between is looked at again.
         watcher = Watcher(
             self._reactor, self._refresh, self._neighbours.heard, self._neighbours.missed
@@ -211,6 +214,7 @@ class EbpfPath:
         now = time.monotonic_ns()
         lasting = self._attachments.method != CLSACT
         self._table.serve_until(FOR_EVER if lasting else now + PATIENCE_NS)
+        self._neighbours.across(self._onlookers.unseen())
         if self._neighbours.hears:
             self._table.vouch_until(now + VOUCHED_NS)
 
@@ -473,6 +477,8 @@ class EbpfPath:
         """Read devices, addresses and IPsec policies anew. Raises OSError."""
         self._routing.refresh()
         self._neighbours.follow(self._routing.links)
+        self._onlookers.follow(self._routing.links.values())
+        self._neighbours.across(self._onlookers.unseen())
         hosts = self._requests.hosts()
         table = self._program.maps["hosts"]
         for host in self._hosts - hosts:

@@ -7,6 +7,7 @@ mark        of one entry from its first user to its last. The program believes a
             with the slot's mark, so whatever else is at that place in the meantime, by a slot that
             has not heard of it or a process before us, is no address at all
 valid       the kernel has an address and would send there
+across      packets may go right to the other end of the pair of devices (veth) whose end this is
 ==========  ====================================================================================
 
 A valid entry is what the kernel would do itself; all else (a neighbour being looked for, one that
@@ -17,7 +18,7 @@ kernel as it would without this table.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from rtpproxy_tw.media.kernel import layout
@@ -30,7 +31,7 @@ OCTETS = 6
 """Of an Ethernet address. Devices with longer ones are left to the kernel."""
 
 _WORDS = layout.HOP.size // 8
-_TO, _FROM = range(2)
+_TO, _FROM, _, _ACROSS = range(_WORDS)
 
 Key = tuple[int, str]
 """Device and host."""
@@ -51,10 +52,11 @@ class Hops:
         self._words = words
         self._entries: dict[Key, _Entry] = {}
         self._own: dict[int, bytes] = {}
+        self._across: Set[int] = frozenset()
         count = len(words) // _WORDS
         self._free = deque(range(1, count))
         for at in self._free:
-            self._tell(at, 0, 0)
+            self._tell(at, 0, 0, 0)
 
     def __contains__(self, key: Key) -> bool:
         """Whether anybody uses that neighbour."""
@@ -77,7 +79,7 @@ class Hops:
         entry.users -= 1
         if not entry.users:
             del self._entries[key]
-            self._tell(entry.at, 0, 0)
+            self._tell(entry.at, 0, 0, 0)
             self._free.append(entry.at)
 
     def learn(self, told: Neighbour) -> None:
@@ -95,7 +97,7 @@ class Hops:
         """
         addresses = {(it.device, it.host): it.address for it in told}
         for at in self._free:
-            self._tell(at, 0, 0)
+            self._tell(at, 0, 0, 0)
         for key, entry in self._entries.items():
             entry.address = addresses.get(key, b"")
             self._write(key[0], entry)
@@ -119,6 +121,15 @@ class Hops:
         for device, address in addresses.items():
             self.own(device, address)
 
+    def across(self, devices: Set[int]) -> None:
+        """By these devices, and no others, packets go right to the other end."""
+        if devices == self._across:
+            return
+        changed, self._across = devices ^ self._across, devices
+        for (on, _), entry in self._entries.items():
+            if on in changed:
+                self._write(on, entry)
+
     def forget(self) -> None:
         """Nothing is known of anybody."""
         self.learn_all(())
@@ -126,14 +137,18 @@ class Hops:
     def _write(self, device: int, entry: _Entry) -> None:
         own = self._own.get(device, b"")
         if len(entry.address) == len(own) == OCTETS:
-            self._tell(entry.at, _marked(entry.address, entry.mark), _marked(own, entry.mark))
+            across = entry.mark << 48 | 1 if device in self._across else 0
+            to, own_word = _marked(entry.address, entry.mark), _marked(own, entry.mark)
+            self._tell(entry.at, to, own_word, across)
         else:
-            self._tell(entry.at, 0, 0)
+            self._tell(entry.at, 0, 0, 0)
 
-    def _tell(self, at: int, to: int, own: int) -> None:
+    def _tell(self, at: int, to: int, own: int, across: int) -> None:
         """Each word is read by itself: the program may see the new one of one with the other's old
         one, but never a neighbour's address with that of a device it is not on."""
         words, base = self._words, at * _WORDS
+        if words[base + _ACROSS] != across:
+            words[base + _ACROSS] = across
         if words[base + _FROM] != own:
             words[base + _TO] = 0
             words[base + _FROM] = own

@@ -43,7 +43,7 @@ HOP_AT = DESCRIPTION_AT
 """Of the one word of a description that may be written while packets come."""
 FLAGS_AT = DESCRIPTION_AT + 32
 HELD_AT = DESCRIPTION_AT + DESCRIPTION.size
-"""Of four octets."""
+"""Of two octets, before two of the program's that are 0 whenever this is written."""
 
 # Words of eight octets within a slot.
 LIVE, BUSY = range(2)
@@ -95,9 +95,9 @@ ORDERED_FLAG = 8
 HOPS = 4_096
 """Neighbours whose addresses are kept. More than Linux itself has, by its own default, room for
 in its tables (``gc_thresh3``); those beyond it are left to the kernel."""
-HOP = Struct("=QQ16x")
-"""The neighbour's address and the device's own, both with a mark in the upper 16 bits. The rest is
-the program's."""
+HOP = Struct("=QQ8xQ")
+"""The neighbour's address and the device's own; whether packets may go right to the other end of a
+pair of devices; all with a mark in the upper 16 bits. The word between is the program's."""
 STATE = Struct("=QQ")
 """Until when there is a relay; until when the addresses are vouched for."""
 

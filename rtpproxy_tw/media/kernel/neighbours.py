@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from twisted.logger import Logger
 
@@ -65,6 +65,10 @@ class Neighbours:
         self._hops.own_only(
             {it.device: it.address for it in links.values() if it.kind == rt.ETHERNET}
         )
+
+    def across(self, devices: Set[int]) -> None:
+        """By these devices, and no others, packets go right to the other end."""
+        self._hops.across(devices)
 
     def heard(self, message: netlink.Message) -> None:
         """Something has changed."""

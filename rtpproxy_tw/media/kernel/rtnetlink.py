@@ -16,9 +16,9 @@ NEW_ROUTE, DEL_ROUTE, GET_ROUTE = 24, 25, 26
 NEW_NEIGHBOUR, DEL_NEIGHBOUR, GET_NEIGHBOUR = 28, 29, 30
 
 GROUP_LINK = 1
-GROUPS = (GROUP_LINK, 3, 5, 7, 8, 9, 11, 19, 32)
-"""Links; neighbours; addresses, routes and rules of IPv4 and IPv6 (5, 7, 8; 9, 11, 19); next
-hops."""
+GROUPS = (GROUP_LINK, 3, 4, 5, 7, 8, 9, 11, 19, 32)
+"""Links; neighbours; queues and filters; addresses, routes and rules of IPv4 and IPv6 (5, 7, 8; 9,
+11, 19); next hops."""
 
 _ADD_MEMBERSHIP = 1
 _SOL_NETLINK = 270
@@ -38,7 +38,9 @@ UP = 1
 UNICAST = 1
 LOCAL = 2
 
-_IFLA_ADDRESS, _IFLA_NAME, _IFLA_MTU = 1, 3, 4
+_IFLA_ADDRESS, _IFLA_NAME, _IFLA_MTU, _IFLA_QDISC, _IFLA_INFO = 1, 3, 4, 6, 18
+_IFLA_OTHER_NAMESPACE = 37
+_INFO_KIND = 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _DST, _SRC, _OIF, _GATEWAY, _PREFSRC, _METRICS, _VIA = 1, 2, 4, 5, 7, 8, 18
 _IP_PROTOCOL, _SOURCE_PORT, _PORT = 27, 28, 29
@@ -67,6 +69,9 @@ class Link(NamedTuple):
     mtu: int
     address: bytes
     """Its own hardware address."""
+    paired: bool = False
+    """It is an end of a pair (veth) whose other end is in another network namespace, and what it
+    sends waits in no queueing discipline."""
 
 
 class Neighbour(NamedTuple):
@@ -99,7 +104,13 @@ def parse_link(body: bytes) -> Link:
     _family, kind, index, flags, _change = LINK.unpack_from(body)
     found = netlink.attributes(body[LINK.size :])
     name, mtu = netlink.text(found, _IFLA_NAME), netlink.number(found, _IFLA_MTU)
-    return Link(index, name, kind, bool(flags & UP), mtu, found.get(_IFLA_ADDRESS, b""))
+    information = netlink.attributes(found.get(_IFLA_INFO, b""))
+    paired = (
+        netlink.text(information, _INFO_KIND) == "veth"
+        and _IFLA_OTHER_NAMESPACE in found
+        and netlink.text(found, _IFLA_QDISC) == "noqueue"
+    )
+    return Link(index, name, kind, bool(flags & UP), mtu, found.get(_IFLA_ADDRESS, b""), paired)
 
 
 def parse_neighbour(body: bytes) -> Neighbour | None:

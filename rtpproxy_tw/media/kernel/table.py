@@ -187,7 +187,7 @@ class Table:
 
     def is_held(self, slot: int) -> bool:
         """Whether all goes up to the socket until :meth:`passed`."""
-        return bool(self._short_words[slot * _SHORT_WORDS + layout.HELD_AT // 4])
+        return bool(self._short_words[slot * _SHORT_WORDS + layout.HELD_AT // 4] & 0xFFFF)
 
     def passed(self, slot: int, datagram: bytes, rtp: RtpState | None) -> None:
         """The socket has sent on ``datagram``; ``rtp``: statistics to go on from after it.
