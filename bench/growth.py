@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -57,9 +58,13 @@ class NoSockets:
     def refresh(self, session: Session) -> None:
         """See IMediaPlane."""
 
-    def follow(self, session: Session) -> bool:
+    def go_on(self, session: Session) -> bool:
         """See IMediaPlane."""
         return False
+
+    def stirred(self) -> Iterator[set[Session]]:
+        """See IMediaPlane."""
+        yield set()
 
     def refresh_all(self) -> None:
         """See IMediaPlane."""

@@ -352,7 +352,8 @@ class Telling:
             clock=reactor,
             is_local=lambda host: local_for(host) == host,
             refresh=media.plane.refresh,
-            follow=media.plane.follow,
+            go_on=media.plane.go_on,
+            stirred=media.plane.stirred,
             release=media.plane.release,
         )
         accounted = (_accounting(around, cluster),) if "acct_csv" in settings.modules else ()

@@ -13,7 +13,7 @@ packets that the path leaves to the socket later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted.logger import Logger
@@ -23,9 +23,6 @@ from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.interfaces import IFastPath, IPatientTap
 from rtpproxy_tw.media.arrival import Arrival
 from rtpproxy_tw.media.kernel.path import (
-    HIGHEST,
-    PACKETS,
-    RECEIVED,
     Flow,
     FlowId,
     Glance,
@@ -33,7 +30,6 @@ from rtpproxy_tw.media.kernel.path import (
     LastingPath,
     RtpState,
     Sample,
-    only_goes_on,
 )
 from rtpproxy_tw.quality.analyzer import Analyzer
 from rtpproxy_tw.session import Component, Session, Stream
@@ -76,9 +72,13 @@ class NullFastPath:
     def disturb(self, session: Session) -> None:
         """See IFastPath."""
 
-    def follow(self, session: Session) -> bool:
+    def go_on(self, session: Session) -> bool:
         """See IFastPath."""
         return False
+
+    def stirred(self) -> Iterator[set[Session]]:
+        """See IFastPath."""
+        yield set()
 
     def refresh_all(self) -> None:
         """See IFastPath."""
@@ -99,12 +99,6 @@ class Carried:
     """How many packets the path had carried when its RTP statistics were last taken."""
     glance: Glance = ()
     """What the path last told at a glance."""
-    followed: Glance = ()
-    """The same as of the last time that the session was followed."""
-    moves: bool = True
-    """Whether there had been packets then."""
-    totalled: int = 0
-    """How many packets are in the totals."""
     look: Callable[[], Glance] = tuple
     """Takes a glance; there is nothing to see where the path is not there any more."""
 
@@ -145,10 +139,9 @@ class Offloader:
         self._arrival = Arrival(now) if arrival is None else arrival
         self._carried: dict[FlowId, Carried] = {}
         self._by_stream: dict[Stream, Carried] = {}
-        self._pairs: dict[Session, tuple[Carried, Carried]] = {}
-        """Both directions of RTP, of sessions of which both are carried."""
         self._disturbed: set[Session] = set()
-        """Those of which something came to this process, since they were followed."""
+        """Those of which something came to this process, or came back to it, since it was asked
+        which ones were stirred."""
         self._catching_up: Stream | None = None
         """Whose queue is being emptied."""
         path.on_withdrawn(self._withdrawn)
@@ -177,9 +170,6 @@ class Offloader:
             return
         stream.offloaded = peer.offloaded = True
         stream.offload_after = peer.offload_after = now
-        if stream.component is Component.RTP:
-            session = stream.leg.session
-            self._pairs[session] = self._by_stream[stream], self._by_stream[peer]
         for each in (peer, stream):
             carried = self._by_stream.get(each)
             if carried is not None:
@@ -210,7 +200,8 @@ class Offloader:
                 self._freshen(carried.flow)
                 # What is asked may turn out to be dead, and what it had to be ours again.
                 if self._moved(carried):
-                    self._add(carried, self._path.sample(carried.flow))
+                    sample = self._path.sample(carried.flow)
+                    self._add(carried, sample, self._path.count(carried.flow, sample.packets))
 
     def disturb(self, session: Session) -> None:
         """See IFastPath."""
@@ -219,45 +210,63 @@ class Offloader:
         self._disturbed.add(session)
         self.refresh(session)
 
-    def follow(self, session: Session) -> bool:
-        """See IFastPath.
+    def go_on(self, session: Session) -> bool:
+        """See IFastPath."""
+        found = [self._by_stream.get(leg.rtp) for leg in session.legs]
+        return all([carried is not None and self._go_on(carried) for carried in found])
 
-        Each call passes here once a second, so nothing is touched but what is compared: the
-        counters of its streams wait until somebody asks.
-        """
-        pair = self._pairs.get(session)
-        if pair is None:
+    def _go_on(self, carried: Carried) -> bool:
+        analyzer = carried.stream.analyzer
+        if analyzer is None:
             return False
-        goes_on = session not in self._disturbed
-        if not goes_on:
-            self._disturbed.discard(session)
-        for carried in pair:
-            before, after = carried.followed, carried.look()
-            fresh = after[PACKETS] - carried.totalled
-            if fresh:
-                carried.totalled += fresh
-                self._totals.npkts_rcvd += fresh
-                self._totals.npkts_relayed += fresh
-            moves = not before or after[PACKETS] != before[PACKETS]
-            as_before = moves == carried.moves and only_goes_on(before, after)
-            carried.followed, carried.moves = after, moves
-            if not as_before:
-                self._count_along(carried, before)
-                goes_on = False
-        return goes_on
+        brief = self._path.brief(carried.flow)
+        if brief.packets == carried.packets:
+            return True
+        went_on = analyzer.goes_on(brief.highest, brief.received) and analyzer.jitters_on(
+            brief.jitter_last,
+            brief.jitter_peak,
+            brief.jitter_total,
+            brief.jitter_samples,
+            brief.source_samples,
+        )
+        if went_on:
+            packets = brief.packets
+            unknown = self._path.count(carried.flow, packets)
+            self._add_traffic(carried, packets, brief.octets, brief.last_ns, unknown)
+        return went_on
 
-    def _count_along(self, carried: Carried, glance: Glance) -> None:
+    def stirred(self) -> Iterator[set[Session]]:
+        """See IFastPath."""
+        found, self._disturbed = self._disturbed, set()
+        for packets, flows in self._path.survey():
+            self._count(packets)
+            for flow, highest in flows.items():
+                carried = self._carried.get(flow)
+                if carried is not None:
+                    self._count_along(carried, highest)
+                    found.add(carried.stream.leg.session)
+            yield found
+            found = set()
+        if found:
+            yield found
+
+    def _count_along(self, carried: Carried, highest: int) -> None:
         """Up to there nothing was lost; so much is known before the path's figures are taken."""
         analyzer = carried.stream.analyzer
-        if glance and analyzer is not None:
-            analyzer.goes_on(glance[HIGHEST], glance[RECEIVED])
+        if analyzer is not None:
+            analyzer.goes_on(highest, analyzer.received + highest - analyzer.highest)
+
+    def _count(self, packets: int) -> None:
+        self._totals.npkts_rcvd += packets
+        self._totals.npkts_relayed += packets
 
     def refresh_all(self) -> None:
         """See IFastPath."""
         for flow, (packets, octets, last_ns) in self._path.samples().items():
             carried = self._carried.get(flow)
             if carried is not None and packets != carried.packets:
-                self._add_traffic(carried, packets, octets, last_ns)
+                fresh = self._path.count(flow, packets)
+                self._add_traffic(carried, packets, octets, last_ns, fresh)
 
     def _moved(self, carried: Carried) -> bool:
         """Whether the path has counted anything that is not in our counters, at a glance."""
@@ -339,13 +348,13 @@ class Offloader:
         if carried is None:
             return
         session = stream.leg.session
-        if stream.component is Component.RTP:
-            self._pairs.pop(session, None)
         self._note(stream, "passes through the relay itself")
+        counted = -self._path.count(carried.flow, 0)
         final = self._path.remove(carried.flow)  # the last copies are heard meanwhile
         del self._carried[carried.flow]
-        self._add(carried, final)
-        self._disturbed.discard(session)
+        self._add(carried, final, final.packets - counted)
+        if stream.component is Component.RTP:
+            self._disturbed.add(session)
 
     def _withdrawn(self, flow: FlowId) -> None:
         carried = self._carried.get(flow)
@@ -372,9 +381,10 @@ class Offloader:
         what = f"{stream.leg.side.value}: {stream.component.name} {text}"
         stream.leg.session.timeline.add(self._now(), "path", what)
 
-    def _add(self, carried: Carried, sample: Sample) -> None:
+    def _add(self, carried: Carried, sample: Sample, fresh: int) -> None:
+        """``fresh``: how many of its packets are not in the totals."""
         stream, totals = carried.stream, self._totals
-        self._add_traffic(carried, sample.packets, sample.octets, sample.last_ns)
+        self._add_traffic(carried, sample.packets, sample.octets, sample.last_ns, fresh)
         stream.longest_gap = max(stream.longest_gap, sample.gap_ns * NANO)
         refused, carried.refused = sample.refused - carried.refused, sample.refused
         failed, carried.failed = sample.failed - carried.failed, sample.failed
@@ -440,22 +450,23 @@ class Offloader:
         packets, octets, refused, failed, missed = told
         missed = missed if exactly else sample.tap_lost
         carried = Carried(stream, flow or FlowId(0), packets, octets, refused, failed, missed)
-        carried.totalled = packets if exactly else sample.packets
         if flow is not None:
-            carried.look = self._path.glancer(flow)
+            carried.look = path.glancer(flow)
+            path.count(flow, sample.packets)
             self._carried[flow] = self._by_stream[stream] = carried
             stream.offloaded = True
-        self._add(carried, sample)
+        self._add(carried, sample, sample.packets - packets if exactly else 0)
 
-    def _add_traffic(self, carried: Carried, packets: int, octets: int, last_ns: int) -> None:
+    def _add_traffic(
+        self, carried: Carried, packets: int, octets: int, last_ns: int, unknown: int
+    ) -> None:
+        """``unknown``: how many of its packets are not in the totals."""
+        self._count(unknown)
         fresh = packets - carried.packets
         if fresh <= 0:
             return
-        stream, leg, totals = carried.stream, carried.stream.leg, self._totals
+        stream, leg = carried.stream, carried.stream.leg
         last = last_ns * NANO
-        unknown, carried.totalled = packets - carried.totalled, packets
-        totals.npkts_rcvd += unknown
-        totals.npkts_relayed += unknown
         if not stream.accepted:
             stream.first_heard = last
         stream.accepted += fresh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from twisted.internet.protocol import DatagramProtocol
@@ -215,9 +215,13 @@ class UserspacePlane:
         """See IMediaPlane."""
         self._fast_path.refresh(session)
 
-    def follow(self, session: Session) -> bool:
+    def go_on(self, session: Session) -> bool:
         """See IMediaPlane."""
-        return self._fast_path.follow(session)
+        return self._fast_path.go_on(session)
+
+    def stirred(self) -> Iterator[set[Session]]:
+        """See IMediaPlane."""
+        return self._fast_path.stirred()
 
     def refresh_all(self) -> None:
         """See IMediaPlane."""

@@ -199,6 +199,13 @@ class Analyzer:
         self.received = received
         return True
 
+    def jitters_on(
+        self, last: float, peak: float, total: float, samples: int, of_source: int
+    ) -> bool:
+        """Another counter has measured on; names as in :meth:`resume`. False where that method has
+        to be used, as sources have changed."""
+        return self._jitter.goes_on(self._source, last, peak, total, samples, of_source)
+
     def heard(self, datagram: bytes, now: float) -> None:
         """Take one datagram into account; ``now`` is monotonic seconds. Raises nothing."""
         if len(datagram) >= FIXED_HEADER.size and self.follows(datagram, now):

@@ -72,6 +72,9 @@ class Bursts:
     def judge(self, arrived: int, count: int) -> None:
         """``count`` packets, the oldest one the highest bit of ``arrived``: set where it came."""
         self.packets += count
+        if arrived + 1 == 1 << count:
+            self._arrivals(count)
+            return
         left = count
         missing = ~arrived & (1 << count) - 1
         while missing:

@@ -226,6 +226,27 @@ class Jitter:
         self._samples = state["jitter_samples"] - source.samples
         return source
 
+    def goes_on(
+        self,
+        source: SourceJitter,
+        last: float,
+        peak: float,
+        total: float,
+        samples: int,
+        of_source: int,
+    ) -> bool:
+        """As :meth:`resume` for ``source``, the current one, from which nothing has changed. False
+        where others have to be told from it; nothing is changed then.
+
+        The packets that the next one is compared with stay those of before: what counts itself
+        again must resume.
+        """
+        if len(self._sources) != 1 or not source.samples:
+            return False
+        source.last, source.peak, source.total, source.samples = last, peak, total, of_source
+        self._peak, self._total, self._samples = peak, 0.0, samples - of_source
+        return True
+
     def _forget(self, ssrc: int) -> None:
         gone = self._sources.pop(ssrc)
         self._peak = max(self._peak, gone.peak)
@@ -239,8 +260,10 @@ class Jitter:
     @property
     def last(self) -> float:
         """The filter's output for the newest source, in timestamp ticks."""
-        measured = self._measured()
-        return measured[0].last if measured else 0.0
+        for source in reversed(self._sources.values()):
+            if source.samples:
+                return source.last
+        return 0.0
 
     @property
     def peak(self) -> float:

@@ -34,8 +34,11 @@ def jitter_ms(leg: Leg, ticks: float) -> float | None:
 
 def delay_ms(leg: Leg) -> float:
     """The one-way delay from the party to the other one, as far as it is known."""
-    trips = [each.monitor.opinion.round_trip for each in leg.session.legs if each.monitor]
-    network = 500 * sum(trip for trip in trips if trip is not None)
+    network = 0.0
+    for each in leg.session.legs:
+        trip = each.monitor.opinion.round_trip if each.monitor is not None else None
+        if trip is not None:
+            network += 500 * trip
     analyzer = leg.rtp.analyzer
     jitter = jitter_ms(leg, analyzer.jitter_last) if analyzer is not None else None
     return network + PACKET_MS + BUFFER * (jitter or 0.0)

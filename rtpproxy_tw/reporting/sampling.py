@@ -1,12 +1,13 @@
 """The look at every session once a second that quality and verdicts are made of.
 
 A round goes over all sessions in small slices with pauses between, so that a packet never waits
-for more than one slice, however many sessions there are.
+for more than one slice, however many sessions there are. Those that a faster path carries are
+surveyed together first: where media only goes on, or stays away, a look may wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from twisted.application.internet import TimerService
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -30,15 +31,25 @@ THOROUGH = 10
 ROUND = 0.8
 """Seconds over which a round is spread; the next one begins a second after it began."""
 
+STEPS = 2
+"""Of the survey, in one go."""
+
+BREATH = 0.002
+"""Seconds between such goes."""
+
+
+def _nothing() -> Iterator[set[Session]]:
+    yield set()
+
 
 @implementer(ISessionObserver)
 class Sampler:
     """Looks at all ``sessions`` each time :meth:`tick` is called, once a second.
 
     ``is_local`` tells whether a numeric host is an address of this machine; ``refresh`` brings the
-    counters of a session up to date that another path than ours carries, ``follow`` tells where
-    that only went on (see IMediaPlane), so that a look may wait; ``release`` has every packet of a
-    session judged for a while, those of strangers too.
+    counters of a session up to date that another path than ours carries, ``go_on`` those of one
+    where that only went on, and ``stirred`` tells where it did not (see IMediaPlane); ``release``
+    has every packet of a session judged for a while, those of strangers too.
     """
 
     _log = Logger()
@@ -49,7 +60,8 @@ class Sampler:
         clock: IReactorTime,
         is_local: Callable[[str], bool],
         refresh: Callable[[Session], None] = lambda session: None,
-        follow: Callable[[Session], bool] = lambda session: False,
+        go_on: Callable[[Session], bool] = lambda session: False,
+        stirred: Callable[[], Iterator[set[Session]]] = _nothing,
         release: Callable[[Session], None] = lambda session: None,
     ) -> None:
         self.sessions: Sequence[Session] | SessionRegistry = ()
@@ -57,8 +69,12 @@ class Sampler:
         self._clock = clock
         self._is_local = is_local
         self._refresh = refresh
-        self._follow = follow
+        self._go_on = go_on
+        self._ask = stirred
         self._release = release
+        self._survey: Iterator[set[Session]] | None = None
+        self._stirred: set[Session] = set()
+        """Those of which the last survey has told."""
         self._left: list[Session] = []
         self._pause = 0.0
         self._turn: IDelayedCall | None = None
@@ -74,18 +90,39 @@ class Sampler:
 
     def tick(self) -> None:
         """A second has passed: begin a round, unless one is still going on."""
-        if self._left or not len(self.sessions):
+        if self._left or self._survey is not None:
             return
-        self._left = list(self.sessions)
-        self._pause = ROUND * SLICE / len(self._left)
+        self._survey, self._stirred = self._ask(), set()
+        self._look_over()
+
+    def _look_over(self) -> None:
+        """Some steps of the survey, and after the last one the first slice."""
+        self._turn = None
+        assert self._survey is not None
+        for _ in range(STEPS):
+            found = next(self._survey, None)
+            if found is None:
+                break
+            self._stirred |= found
+        else:
+            self._turn = self._clock.callLater(BREATH, self._look_over)
+            return
+        self._survey = None
         self._thorough = not self._thorough_in
         self._thorough_in = (self._thorough_in or THOROUGH) - 1
         self._found = {} if self._thorough else self._ports
+        self._left = [*self.sessions] if self._thorough else self._due()
+        self._pause = ROUND * SLICE / max(1, len(self._left))
         self._slice()
+
+    def _due(self) -> list[Session]:
+        """Those that must be looked at in this round."""
+        now, resting, stirred = self._clock.seconds(), self._resting, self._stirred
+        return [it for it in self.sessions if resting.get(it, 0.0) <= now or it in stirred]
 
     def stop(self) -> None:
         """Look no more. Idempotent."""
-        self._left = []
+        self._left, self._survey = [], None
         if self._turn is not None and self._turn.active():
             self._turn.cancel()
 
@@ -157,17 +194,16 @@ class Sampler:
             self._ports = self._found
 
     def _look(self, session: Session, now: float) -> None:
-        due = self._resting.get(session)
-        followed = due is not None
-        if due is not None:
-            if self._follow(session) and now < due:
-                if self._thorough:
-                    for leg in session.legs:
-                        self._note_port(leg, self._found)
-                return
-            del self._resting[session]
+        due = self._resting.pop(session, None)
+        went_on = due is not None and session not in self._stirred
+        if went_on and due is not None and now < due:
+            self._resting[session] = due
+            for leg in session.legs:
+                self._note_port(leg, self._found)
+            return
         caller, callee = session.legs
-        if caller.rtp.offloaded or callee.rtp.offloaded:
+        carried = caller.rtp.offloaded or callee.rtp.offloaded
+        if carried and not (went_on and self._go_on(session)):
             self._refresh(session)
         for leg in session.legs:
             self._note_port(leg, self._found)
@@ -188,8 +224,6 @@ class Sampler:
         if caller.rtp.offloaded and callee.rtp.offloaded and session.complete:
             due = min(_rests_until(caller), _rests_until(callee))
             if now < due:
-                if not followed:
-                    self._follow(session)  # from here on
                 self._resting[session] = due
 
     def _note_port(self, leg: Leg, ports: dict[tuple[int, int], Leg]) -> None:

@@ -9,7 +9,14 @@ from dataclasses import replace
 import pytest
 
 from rtpproxy_tw.addresses import Address
-from rtpproxy_tw.media.kernel.path import PACKETS, Flow, FlowId, KernelPath, only_goes_on
+from rtpproxy_tw.media.kernel.path import (
+    PACKETS,
+    Flow,
+    FlowId,
+    KernelPath,
+    brief_of,
+    only_goes_on,
+)
 from tests.kernel.fake import Fate
 from tests.kernel.frames import rtp
 
@@ -59,6 +66,15 @@ class Rig(ABC):
         id = self.path.add(flow)
         assert id is not None, dict(self.path.refusals)
         return id
+
+
+def surveyed(rig: Rig) -> tuple[int, dict[FlowId, int]]:
+    """What a survey tells, all of it."""
+    packets, stirred = 0, dict[FlowId, int]()
+    for each in rig.path.survey():
+        packets += each.packets
+        stirred |= each.stirred
+    return packets, stirred
 
 
 class FlowContract(ABC):
@@ -121,6 +137,69 @@ class FlowContract(ABC):
             told.append(glance())
             assert only_goes_on(*told[-2:]) is ordinary, datagrams
         assert told[-1][PACKETS] == rig.path.samples()[id].packets == 11
+
+    def test_a_survey_tells_media_that_goes_on_from_all_else(self, rig: Rig) -> None:
+        id = rig.add()
+        other = rig.add(replace(FLOW, local=(LOCAL[0], LOCAL[1] + 4), rtp=False))
+        rig.deliver(rtp(1))
+        assert surveyed(rig) == (1, {id: -1}), "a new one"
+        for datagrams, upto in (
+            ((rtp(2), rtp(3)), None),
+            ((rtp(4),), None),
+            ((), 4),  # there were some before,
+            ((), None),  # and none now
+            ((rtp(5),), 4),
+            ((rtp(6), rtp(8)), 5),  # one is missing,
+            ((rtp(9), rtp(7)), 8),  # and comes late
+            ((rtp(10), rtp(10)), 9),  # again
+            ((rtp(12), rtp(12)), 10),  # one missing, another one twice
+            ((rtp(13, payload_type=8),), 12),
+            ((rtp(14, payload_type=8),), None),
+            ((replaced(rtp(15, payload_type=8)),), 14),  # another SSRC
+            ((b"no RTP",), 15),
+        ):
+            for datagram in datagrams:
+                assert rig.deliver(datagram) is Fate.RELAYED
+            stirred = {} if upto is None else {id: upto}
+            assert surveyed(rig) == (len(datagrams), stirred), datagrams
+        rig.path.remove(id)
+        assert surveyed(rig) == (0, {})
+        assert rig.path.samples().keys() == {other}
+
+    def test_packets_are_counted_once(self, rig: Rig) -> None:
+        for rtp_too in (True, False):
+            id = rig.add(replace(FLOW, rtp=rtp_too))
+            assert rig.path.count(id, 0) == 0
+            rig.deliver(rtp(1))
+            rig.deliver(rtp(2))
+            assert rig.path.count(id, 2) == 2
+            rig.deliver(rtp(3))
+            assert surveyed(rig)[0] == int(rtp_too)
+            assert rig.path.count(id, 3) == int(not rtp_too)
+            rig.deliver(rtp(4))
+            assert rig.path.count(id, 0) == -3
+            assert rig.path.remove(id).packets == 4
+            assert surveyed(rig)[0] == 0, "who removes it counts the rest"
+
+    def test_a_flow_in_the_place_of_another_begins_with_nothing(self, rig: Rig) -> None:
+        for _ in range(2 * CAPACITY):
+            id = rig.add()
+            rig.deliver(rtp(1))
+            assert surveyed(rig)[0] == 1
+            rig.deliver(rtp(2))
+            assert surveyed(rig)[0] == 1
+            rig.deliver(rtp(3))
+            rig.path.remove(id)
+
+    def test_in_brief_is_the_same_as_at_length(self, rig: Rig) -> None:
+        id = rig.add()
+        assert rig.path.brief(id) == brief_of(rig.path.sample(id))
+        for number in (1, 2, 3, 5, 9):
+            rig.deliver(rtp(number))
+        brief = rig.path.brief(id)
+        assert brief == brief_of(rig.path.sample(id))
+        assert (brief.packets, brief.highest, brief.received) == (5, 9, 5)
+        assert brief.jitter_samples > 0
 
     def test_a_name_is_never_used_again(self, rig: Rig) -> None:
         ids = []
@@ -198,6 +277,18 @@ class FlowContract(ABC):
 
 class PathContract(FlowContract):
     """Of what is in front of the sockets and knows the network: it copies, holds and withdraws."""
+
+    def test_what_was_withdrawn_can_be_counted(self, rig: Rig) -> None:
+        id = rig.add()
+        rig.deliver(rtp(1))
+        assert rig.path.count(id, 1) == 1
+        rig.deliver(rtp(2))
+        rig.lose_route()
+        rig.wait()
+        assert rig.path.brief(id) == brief_of(rig.path.sample(id))
+        assert rig.path.count(id, 0) == -1
+        assert rig.path.count(id, 2) == 2
+        assert rig.path.remove(id).packets == 2
 
     def test_a_flow_to_nowhere_is_refused(self, rig: Rig) -> None:
         assert rig.path.add(replace(FLOW, to=NOWHERE)) is None

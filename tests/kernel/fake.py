@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -12,6 +12,7 @@ from functools import partial
 from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.media.kernel import layout
 from rtpproxy_tw.media.kernel.path import (
+    Brief,
     Flow,
     FlowId,
     Glance,
@@ -19,9 +20,12 @@ from rtpproxy_tw.media.kernel.path import (
     OnWithdrawn,
     RtpState,
     Sample,
+    Surveyed,
     Traffic,
     Unavailable,
+    brief_of,
 )
+from rtpproxy_tw.media.kernel.survey import GlanceSurvey
 from rtpproxy_tw.quality.analyzer import Analyzer
 
 
@@ -34,39 +38,16 @@ class Fate(Enum):
 
 
 def analyzer_of(state: RtpState) -> Analyzer:
-    """An analyzer that goes on from ``state``; its jitter begins anew."""
-    return Analyzer(
-        received=state.received,
-        duplicates=state.duplicates,
-        errors=state.errors,
-        ssrc=state.ssrc,
-        ssrc_changes=state.ssrc_changes,
-        payload_type=state.payload_type,
-        _earlier=state.earlier,
-        _offset=state.offset,
-        _lowest=state.lowest,
-        _highest=state.highest,
-        _seen=state.seen,
-    )
+    """An analyzer that goes on from ``state``."""
+    made = Analyzer()
+    made.resume(state._asdict())
+    return made
 
 
 def state_of(analyzer: Analyzer) -> RtpState:
-    """What the program would tell after the same packets; of the jitter only the last value."""
-    return RtpState(
-        received=analyzer.received,
-        duplicates=analyzer.duplicates,
-        errors=analyzer.errors,
-        ssrc=analyzer.ssrc,
-        ssrc_changes=analyzer.ssrc_changes,
-        payload_type=analyzer.payload_type,
-        earlier=analyzer._earlier,
-        offset=analyzer._offset,
-        lowest=analyzer._lowest,
-        highest=analyzer._highest,
-        seen=analyzer.seen & ((1 << 64) - 1),
-        jitter_last=analyzer.jitter_last,
-        jitter_peak=analyzer.jitter_max,
-    )
+    """What the program would tell after the same packets."""
+    state = analyzer.snapshot()
+    return RtpState(**(state | {"seen": state["seen"] & ((1 << 64) - 1)}))
 
 
 @dataclass(eq=False)
@@ -101,6 +82,7 @@ class FakePath:
         self._capacity = capacity
         self._budget = budget
         self._flows: dict[FlowId, Carried] = {}
+        self._survey = GlanceSurvey()
         self._copies: list[tuple[FlowId, bytes, Address, int]] = []
         self._ids = itertools.count(1)
         self._refusals: Counter[str] = Counter()
@@ -207,6 +189,7 @@ class FakePath:
     def remove(self, id: FlowId) -> Sample:
         """See KernelPath."""
         self.hand_out_copies()
+        self._survey.forget(id)
         return self._flows.pop(id).told()
 
     def set_tap(self, id: FlowId, tap: bool) -> None:
@@ -246,6 +229,20 @@ class FakePath:
             *(rtp.ssrc or 0, -1 if rtp.payload_type is None else rtp.payload_type),
             *(rtp.highest, rtp.received),
         )
+
+    def brief(self, id: FlowId) -> Brief:
+        """See KernelPath."""
+        return brief_of(self._flows[id].told())
+
+    def survey(self) -> Iterator[Surveyed]:
+        """See KernelPath."""
+        return self._survey.look(
+            {id: partial(self._glance, it) for id, it in self._flows.items() if it.flow.rtp}
+        )
+
+    def count(self, id: FlowId, packets: int) -> int:
+        """See KernelPath."""
+        return self._survey.count(id, packets)
 
     def samples(self) -> Mapping[FlowId, Traffic]:
         """See KernelPath."""

@@ -233,6 +233,37 @@ def test_ipsec_keeps_everything_with_the_sockets(relay: Relaying) -> None:
     assert relay.path.refusals["IPsec policies"] == 1
 
 
+def test_flows_that_differ_in_ports_are_asked_about_once_unless_ports_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with relaying() as relay:
+        caller, _, out, callee = parties = relay.parties()
+        first = relay.add(flow_of(parties))
+        others = [relay.net.socket(relay.net.relay, "192.0.2.1", PORT + at) for at in (10, 12)]
+        for other in others:
+            relay.add(flow_of((caller, other, out, callee)))
+        asked = 0
+        ask = relay.path._requests.way
+
+        def count(*question: object) -> rtnetlink.Way:
+            nonlocal asked
+            asked += 1
+            return ask(*question)  # type: ignore[arg-type]  # passed on as they are
+
+        monkeypatch.setattr(relay.path._requests, "way", count)
+        relay.settle(11)
+        assert asked == 1
+        # Another neighbour for the one port: only a rule that asks for it leads there.
+        relay.net.relay.ip(
+            "route add table 77 198.51.100.0/24 via 198.51.100.77 dev rb",
+            f"rule add sport {PORT + 2} ipproto udp lookup 77",
+        )
+        asked = 0
+        relay.settle()
+        assert asked == 3
+        assert relay.path._flows[first].hop.via == "198.51.100.77"
+
+
 # --- other programs on the same devices
 
 

@@ -15,7 +15,7 @@ from rtpproxy_tw.media.kernel.program import MAPS, OBJECT
 SOURCE = OBJECT.with_suffix(".c")
 
 NEWEST_HELPER = 155
-"""bpf_redirect_neigh, of Linux 5.10."""
+"""bpf_redirect_peer, of Linux 5.10."""
 
 CALL = 0x85
 ATOMIC = 0xDB

@@ -219,3 +219,35 @@ def test_packets_between_that_have_no_clock_do_not_disturb() -> None:
         (2, packet(2, 2 * FRAME)),
     )
     assert jitter(analyzer) == (0.0, 0.0, 0.0)
+
+
+def test_what_another_has_measured_on_is_as_if_it_were_resumed() -> None:
+    here, there = Analyzer(), Analyzer()
+    late = 0.0
+    for number in range(20):
+        there.heard(packet(number), START + number * 0.02 + late)
+        late = 0.003 - late
+    here.resume(there.snapshot())
+    resumed = Analyzer()
+    for number in range(20, 60):
+        there.heard(packet(number), START + number * 0.02 + late)
+        late = 0.007 - late
+    told = there.snapshot()
+    resumed.resume(told)
+    names = "jitter_last", "jitter_peak", "jitter_total", "jitter_samples", "source_samples"
+    assert here.goes_on(told["highest"], told["received"])
+    assert here.jitters_on(*(told[name] for name in names))
+    for name in ("jitter_last", "jitter_max", "jitter_mean"):
+        assert getattr(here, name) == getattr(resumed, name) == getattr(there, name) > 0
+    assert {name: here.snapshot()[name] for name in names} == {name: told[name] for name in names}
+
+
+def test_what_sources_have_changed_is_not_measured_on() -> None:
+    analyzer = Analyzer()
+    assert not analyzer.jitters_on(1.0, 1.0, 1.0, 1, 1)
+    for ssrc in (1, 2):
+        for number in range(3):
+            analyzer.heard(packet(number, ssrc=ssrc), START + number * 0.02)
+    before = analyzer.snapshot()
+    assert not analyzer.jitters_on(1.0, 1.0, 1.0, 1, 1)
+    assert analyzer.snapshot() == before

@@ -5,8 +5,6 @@ Two relays hear the same; one looks at its call thoroughly each second, the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,14 +28,16 @@ LOSSES = st.sets(st.integers(100, SECONDS * FRAMES - 1), max_size=40)
 class Watched(Carried):
     """A carried call that is looked at each second, the RTP figures of which are counted."""
 
-    def __init__(self, follow: Callable[[Session], bool] | None = None) -> None:
+    def __init__(self, *, always: bool = False) -> None:
+        """``always``: nothing may be taken for granted."""
         super().__init__()
-        self.looks = 0
+        self.looks = self.fully = 0
         self.sampler = Sampler(
             clock=self.clock,
             is_local=lambda host: False,
             refresh=self._refresh,
-            follow=self.plane.follow if follow is None else follow,
+            go_on=self._go_on,
+            stirred=(lambda: iter([{self.session}])) if always else self.plane.stirred,
         )
         self.sampler.sessions = [self.session]
         self.frame = 0
@@ -45,7 +45,13 @@ class Watched(Carried):
 
     def _refresh(self, session: Session) -> None:
         self.looks += 1
+        self.fully += 1
         self.plane.refresh(session)
+
+    def _go_on(self, session: Session) -> bool:
+        done = self.plane.go_on(session)
+        self.looks += done
+        return done
 
     def hear(self, *, caller: bool = True, callee: bool = True, payload_type: int = 0) -> None:
         """One packet of each, as far as it comes."""
@@ -82,11 +88,6 @@ class Watched(Carried):
         return told
 
 
-def never(session: Session) -> bool:
-    """Nothing may be taken for granted."""
-    return False
-
-
 def test_a_call_that_goes_on_is_looked_at_every_ten_seconds_and_counted_each_second() -> None:
     call = Watched()
     call.run(4)
@@ -95,6 +96,7 @@ def test_a_call_that_goes_on_is_looked_at_every_ten_seconds_and_counted_each_sec
         call.run(1)
         assert call.totals.npkts_relayed == call.totals.npkts_rcvd == 2 * call.frame, second
     assert call.looks - before == 2
+    assert call.fully <= before, "what only goes on needs no full look"
 
 
 def test_whoever_asks_gets_the_counters_of_that_moment() -> None:
@@ -127,7 +129,7 @@ def test_a_fast_stream_is_looked_at_each_second() -> None:
 def test_figures_intervals_and_bursts_are_the_same_however_often_it_was_looked(
     lost: set[int],
 ) -> None:
-    followed, looked = Watched(), Watched(never)
+    followed, looked = Watched(), Watched(always=True)
     for call in (followed, looked):
         call.run(SECONDS, lost)
         call.do(Delete("c", "f", "t"))
@@ -145,7 +147,7 @@ def test_every_packet_is_judged_though_the_path_remembers_sixty_four() -> None:
 
 
 def test_silence_is_noticed_when_it_would_have_been() -> None:
-    calls = Watched(), Watched(never)
+    calls = Watched(), Watched(always=True)
     for call in calls:
         call.run(8)
         for second in range(8):
@@ -232,4 +234,5 @@ def test_rtcp_is_read_within_a_second_and_taken_back_alone() -> None:
     call.run(2)
     assert call.looks == looks + 1
     call.do(Delete("c", "f", "t"))
-    assert not fast_path._disturbed
+    assert [*call.plane.stirred()] == [{call.session}], "it was taken back"
+    assert not [*call.plane.stirred()]

@@ -26,6 +26,7 @@ from rtpproxy_tw.media.kernel.left import LINK, MAP, PROGRAM, Left, shape
 from rtpproxy_tw.media.kernel.neighbours import Neighbours
 from rtpproxy_tw.media.kernel.onlookers import Onlookers
 from rtpproxy_tw.media.kernel.path import (
+    Brief,
     Flow,
     FlowId,
     Glance,
@@ -33,8 +34,10 @@ from rtpproxy_tw.media.kernel.path import (
     OnWithdrawn,
     RtpState,
     Sample,
+    Surveyed,
     Traffic,
     Unavailable,
+    brief_of,
 )
 from rtpproxy_tw.media.kernel.program import ETHERNET, MAPS, OBJECT, Program, explain
 from rtpproxy_tw.media.kernel.repeated import Repeated
@@ -60,7 +63,7 @@ REFRESH = 10.0
 """Seconds."""
 
 CHUNK = 50
-"""Ways looked up before others get their turn: about a millisecond."""
+"""Ways looked up before others get their turn: a millisecond at most."""
 
 HEARTBEAT = 1.0
 """Seconds between two signs of life."""
@@ -86,6 +89,8 @@ class _Carried:
     """Of the neighbour; 0: none."""
     serial: int
     final: Sample | None = None
+    counted: int = 0
+    """How many packets were counted when it was withdrawn, and since."""
 
 
 class EbpfPath:
@@ -120,6 +125,7 @@ class EbpfPath:
         """Slots of flows that a process before us has put there; None: not looked at."""
         self._flows: dict[FlowId, _Carried] = {}
         self._locals: dict[tuple[str, int], FlowId] = {}
+        self._slots: dict[int, FlowId] = {}
         self._tapped: dict[int, tuple[FlowId, Address]] = {}
         """By serial number."""
         self._copies: Iterator[Copy] = iter(())
@@ -234,6 +240,7 @@ class EbpfPath:
             self._undo.pop()()
         self._flows.clear()
         self._locals.clear()
+        self._slots.clear()
         self._tapped.clear()
         self._copies = iter(())
 
@@ -287,8 +294,9 @@ class EbpfPath:
         id = FlowId(serial)
         place = self._neighbours.take(hop)
         self._table.point(slot, place)
+        self._table.begin(slot)
         carried = self._flows[id] = _Carried(flow, slot, hop, place, serial)
-        self._locals[flow.local] = id
+        self._locals[flow.local] = self._slots[slot] = id
         if flow.tap:
             self._start_tapping(id, carried)
         return id
@@ -342,7 +350,7 @@ class EbpfPath:
             self._neighbours.leave(hop, place)
             raise
         carried = self._flows[id] = _Carried(flow, slot, hop, place, serial)
-        self._locals[flow.local] = id
+        self._locals[flow.local] = self._slots[slot] = id
         if flow.tap:
             self._start_tapping(id, carried)
         return id
@@ -373,9 +381,10 @@ class EbpfPath:
         return carried.final
 
     def _take_out(self, id: FlowId, carried: _Carried) -> None:
+        carried.counted = -self._table.count(carried.slot, 0)
         carried.final = layout.unpack_sample(self._table.remove(carried.slot))
         self._neighbours.leave(carried.hop, carried.place)
-        del self._locals[carried.flow.local]
+        del self._locals[carried.flow.local], self._slots[carried.slot]
         self._stop_tapping(carried)
 
     def sample(self, id: FlowId) -> Sample:
@@ -397,6 +406,27 @@ class EbpfPath:
     def glancer(self, id: FlowId) -> Callable[[], Glance]:
         """See KernelPath."""
         return self._table.glancer(self._flows[id].slot)
+
+    def brief(self, id: FlowId) -> Brief:
+        """See KernelPath."""
+        carried = self._flows[id]
+        if carried.final is None:
+            return self._table.brief(carried.slot)
+        return brief_of(carried.final)
+
+    def survey(self) -> Iterator[Surveyed]:
+        """See KernelPath."""
+        for fresh, stirred in self._table.look():
+            slots = self._slots
+            yield Surveyed(fresh, {slots[it]: to for it, to in stirred.items() if it in slots})
+
+    def count(self, id: FlowId, packets: int) -> int:
+        """See KernelPath."""
+        carried = self._flows[id]
+        if carried.final is None:
+            return self._table.count(carried.slot, packets)
+        more, carried.counted = packets - carried.counted, packets
+        return more
 
     def samples(self) -> Mapping[FlowId, Traffic]:
         """See KernelPath."""
@@ -515,11 +545,12 @@ class EbpfPath:
 
     def _resolve_some(self) -> None:
         self._resolving = None
-        for _ in range(min(CHUNK, len(self._stale))):
-            id = self._stale.popleft()
-            carried = self._flows.get(id)
-            if carried is not None and carried.final is None:
-                self._resolve(id, carried)
+        ids = [self._stale.popleft() for _ in range(min(CHUNK, len(self._stale)))]
+        some = {id: it for id in ids if (it := self._flows.get(id)) and it.final is None}
+        asked = ((it.flow.out, it.flow.to, it.flow.tos) for it in [*some.values()])
+        for (id, carried), found in zip([*some.items()], self._routing.hops(asked), strict=True):
+            if carried.final is None:  # the other direction may have taken it along
+                self._resolve(id, carried, NoWay("IPsec policies") if self._ipsec else found)
         if self._stale:
             self._resolving = self._reactor.callLater(0, self._resolve_some)
 
@@ -534,12 +565,10 @@ class EbpfPath:
             raise NoWay("IPsec policies")
         return self._routing.hop(flow.out, flow.to, flow.tos)
 
-    def _resolve(self, id: FlowId, carried: _Carried) -> None:
-        flow = carried.flow
-        try:
-            hop = self._hop(flow)
-        except NoWay as why:
-            self._log.info("gave up a flow to {host}: {why}", host=flow.to[0], why=str(why))
+    def _resolve(self, id: FlowId, carried: _Carried, hop: layout.Hop | NoWay) -> None:
+        """This is its way now."""
+        if isinstance(hop, NoWay):
+            self._log.info("gave up a flow to {host}: {why}", host=carried.flow.to[0], why=str(hop))
             self._take_out(id, carried)
             self._withdrawn(id)
             return

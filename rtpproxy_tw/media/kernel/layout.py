@@ -47,7 +47,9 @@ HELD_AT = DESCRIPTION_AT + DESCRIPTION.size
 
 # Words of eight octets within a slot.
 LIVE, BUSY = range(2)
-PASSED, PACKETS, OCTETS, LAST_NS, GAP_NS, UNUSUAL = range(8, 14)
+PASSED, PACKETS, OCTETS, LAST_NS, GAP_NS, UNUSUAL, SOURCE = range(8, 15)
+"""The last one: SSRC and payload type."""
+HIGHEST, RECEIVED = 17, 18
 
 COUNTERS = Struct("<72xQQQQ")
 """Packets, octets, last_ns, gap_ns."""
@@ -58,6 +60,9 @@ TRAFFIC = Struct("72xQQQ")
 GLANCE = Struct("72xQQQ8xQII16xqQ")
 """What path.Glance has: traffic; how much that is unusual was counted, SSRC, payload type; the
 highest number, and how many were received. In the machine's own manner, too."""
+
+BRIEF = Struct("72xQQQ40xqQ40xQQQQ20xI")
+"""What path.Brief has, in the machine's own manner."""
 
 # A rest: the rest of the description, of counters, of statistics.
 REST_DESCRIPTION = Struct("<12s12s12s12s16sII")

@@ -20,7 +20,7 @@ own the ports and take what the path does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, NewType, Protocol, runtime_checkable
 
@@ -130,9 +130,37 @@ def only_goes_on(before: Glance, after: Glance) -> bool:
     """Whether between two glances nothing happened but that each packet was the next one."""
     return (
         bool(before and after)
-        and after[PACKETS] - before[PACKETS] == after[HIGHEST] - before[HIGHEST]
+        and after[PACKETS] - before[PACKETS]
+        == after[HIGHEST] - before[HIGHEST]
+        == after[RECEIVED] - before[RECEIVED]
         and after[3:HIGHEST] == before[3:HIGHEST]
     )
+
+
+class Brief(NamedTuple):
+    """What moves of a flow with RTP that only goes on; names as in Traffic and RtpState."""
+
+    packets: int
+    octets: int
+    last_ns: int
+    highest: int
+    received: int
+    jitter_last: float
+    jitter_peak: float
+    jitter_total: float
+    jitter_samples: int
+    source_samples: int
+
+
+class Surveyed(NamedTuple):
+    """What a survey has found out about some of the flows with RTP."""
+
+    packets: int
+    """How many were relayed that had not been counted before, and now are."""
+    stirred: Mapping[FlowId, int]
+    """Flows of which anything else may have happened since the survey before than that each packet
+    was the next one, or that none came where none had come before; with the highest number up to
+    which nothing else had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +187,16 @@ class Sample:
     """Relayed, but not copied: the tap's reader was too slow."""
     rtp: RtpState = NO_RTP
     """Counts on from what was given to ``add``."""
+
+
+def brief_of(sample: Sample) -> Brief:
+    """The same of all counters."""
+    rtp = sample.rtp
+    return Brief(
+        *(sample.packets, sample.octets, sample.last_ns, rtp.highest, rtp.received),
+        *(rtp.jitter_last, rtp.jitter_peak, rtp.jitter_total),
+        *(rtp.jitter_samples, rtp.source_samples),
+    )
 
 
 class Unavailable(RelayError):
@@ -249,6 +287,19 @@ class KernelPath(Protocol):
 
         What it gives differs from before when any counter moved.
         """
+
+    def brief(self, id: FlowId) -> Brief:
+        """What moves while a flow with RTP goes on; may be of a moment amid a packet."""
+
+    def survey(self) -> Iterator[Surveyed]:
+        """Look at all flows with RTP, some for each step, which takes a fraction of a millisecond.
+
+        As cheap as can be for flows that only go on. Flows may come and go between two steps.
+        """
+
+    def count(self, id: FlowId, packets: int) -> int:
+        """Let so many of the flow's packets be counted, before its removal; how many more that is
+        than there were: none when a flow is added or adopted."""
 
     def samples(self) -> Mapping[FlowId, Traffic]:
         """What every flow carried, cheaply enough to be asked every second."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rtpproxy_tw.addresses import Address, family_of
@@ -16,16 +17,20 @@ _LINK_LOCAL = ("fe8", "fe9", "fea", "feb")
 
 _SETTINGS = Path("/proc/sys/net")
 
+_BY_ADDRESSES = 0
+"""The policy by which one of several ways is chosen for a destination (fib_multipath_hash_policy):
+of the address of either party alone."""
+
 
 class NoWay(Exception):
     """No device leads there; the text is a few words."""
 
 
-def _setting(path: str) -> int:
+def _setting(path: str, default: int = USUAL_TTL) -> int:
     try:
         return int((_SETTINGS / path).read_text())
     except (OSError, ValueError):
-        return USUAL_TTL
+        return default
 
 
 class Routing:
@@ -35,11 +40,30 @@ class Routing:
         self._requests = requests
         self.links: dict[int, rt.Link] = {}
         self._ttls: dict[tuple[int, int], int] = {}
+        self._by_port = True
+        """Whether a way may depend on ports."""
 
     def refresh(self) -> None:
-        """Look at the devices again. Raises OSError."""
+        """Look at the devices again, and at what ways depend on. Raises OSError."""
         self.links = {link.device: link for link in self._requests.links()}
         self._ttls.clear()
+        policies = (_setting(f"ipv{it}/fib_multipath_hash_policy", _BY_ADDRESSES) for it in (4, 6))
+        self._by_port = any(it != _BY_ADDRESSES for it in policies) or self._requests.by_port()
+
+    def hops(self, flows: Iterable[tuple[Address, Address, int]]) -> Iterator[Hop | NoWay]:
+        """The ways of several datagrams, each as :meth:`hop` has it, one question for all that
+        differ in their ports alone where ports make no difference."""
+        ways = dict[tuple[str, str, int], Hop | NoWay]()
+        for out, to, tos in flows:
+            key = out[0], to[0], tos
+            found = None if self._by_port else ways.get(key)
+            if found is None:
+                try:
+                    found = self.hop(out, to, tos)
+                except NoWay as why:
+                    found = why
+                ways[key] = found
+            yield found
 
     def hop(self, out: Address, to: Address, tos: int) -> Hop:
         """The way of a datagram from the socket ``out`` to ``to``. Raises NoWay."""

@@ -14,6 +14,7 @@ NEW_LINK, DEL_LINK, GET_LINK = 16, 17, 18
 NEW_ADDRESS, DEL_ADDRESS, GET_ADDRESS = 20, 21, 22
 NEW_ROUTE, DEL_ROUTE, GET_ROUTE = 24, 25, 26
 NEW_NEIGHBOUR, DEL_NEIGHBOUR, GET_NEIGHBOUR = 28, 29, 30
+NEW_RULE, GET_RULE = 32, 34
 
 GROUP_LINK = 1
 GROUPS = (GROUP_LINK, 3, 4, 5, 7, 8, 9, 11, 19, 32)
@@ -45,6 +46,7 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _DST, _SRC, _OIF, _GATEWAY, _PREFSRC, _METRICS, _VIA = 1, 2, 4, 5, 7, 8, 18
 _IP_PROTOCOL, _SOURCE_PORT, _PORT = 27, 28, 29
 _METRIC_MTU, _METRIC_HOPS = 2, 10
+_RULE_SOURCE_PORTS, _RULE_PORTS = 23, 24
 _NDA_DST, _NDA_ADDRESS = 1, 2
 
 _PROXY = 8
@@ -220,6 +222,12 @@ class Requests:
             return b""
         found = parse_neighbour(answer.body)
         return found.address if found is not None else b""
+
+    def by_port(self) -> bool:
+        """Whether any routing rule asks for ports. Raises OSError."""
+        answers = self.ask(GET_RULE, ROUTE.pack(*bytes(8), 0), netlink.DUMP)
+        rules = (netlink.attributes(it.body[ROUTE.size :]) for it in answers if it.kind == NEW_RULE)
+        return any(_RULE_SOURCE_PORTS in it or _RULE_PORTS in it for it in rules)
 
     def way(self, out: Address, to: Address, tos: int) -> Way:
         """How a datagram would go. Raises OSError where none leads there."""

@@ -10,14 +10,15 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from struct import Struct
 
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.media.kernel import layout
 from rtpproxy_tw.media.kernel.bpf_syscall import Map
-from rtpproxy_tw.media.kernel.path import Glance, RtpState, Traffic
+from rtpproxy_tw.media.kernel.path import Brief, Glance, RtpState, Traffic
+from rtpproxy_tw.media.kernel.survey import SlotSurvey
 
 FOR_EVER = (1 << 64) - 1
 
@@ -28,6 +29,7 @@ _REST_WORDS = layout.REST_SIZE // 8
 
 _traffic = layout.TRAFFIC.unpack_from
 _glance = layout.GLANCE.unpack_from
+_brief = layout.BRIEF.unpack_from
 _make = tuple.__new__
 _flags = Struct("<H").unpack_from
 
@@ -63,6 +65,9 @@ class Table:
         self._locals: dict[int, Address] = {}
         self._stuck: dict[bytes, int] = {}
         """Slots that the program still finds, by the key that could not be deleted."""
+        self._survey = SlotSurvey(self._words)
+        self._counted: dict[int, int] = {}
+        """Packets of flows without RTP that are counted, by slot."""
         self._takers: dict[int, set[int]] = {}
         """Slots by their place in the table of ports."""
 
@@ -83,6 +88,7 @@ class Table:
                 found[local] = slot
                 self._locals[slot] = local
                 self._take_port(local, slot)
+                self._survey.skip(slot)
         self._free = deque(slot for slot in self._free if slot not in self._locals)
         return found
 
@@ -108,6 +114,7 @@ class Table:
         self._words[slot * _WORDS + layout.LIVE] = 1
         self._locals[slot] = local
         self._take_port(local, slot)
+        self.begin(slot)
         return slot
 
     def _fill(self, slot: int, description: layout.Halves, rtp: RtpState) -> None:
@@ -130,7 +137,35 @@ class Table:
         self._leave_port(local, slot)
         self._unname(layout.pack_key(local), slot)
         self._wait(slot)
+        self._counted.pop(slot, None)
+        if self._flags(slot) & layout.RTP_FLAG:
+            # What nobody has counted by now is told by the figures that are returned.
+            self._survey.count(slot, self._words[slot * _WORDS + layout.PACKETS])
         return self._whole(slot)
+
+    def begin(self, slot: int) -> None:
+        """The flow there is ours, and nothing of it is counted."""
+        if self._flags(slot) & layout.RTP_FLAG:
+            self._survey.begin(slot)
+
+    def look(self) -> Iterator[tuple[int, dict[int, int]]]:
+        """See KernelPath.survey, with slots instead of flows."""
+        return self._survey.look()
+
+    def count(self, slot: int, packets: int) -> int:
+        """See KernelPath."""
+        if self._flags(slot) & layout.RTP_FLAG:
+            return self._survey.count(slot, packets)
+        more = packets - self._counted.get(slot, 0)
+        self._counted[slot] = packets
+        return more
+
+    def brief(self, slot: int) -> Brief:
+        """See KernelPath."""
+        words = _brief(self._memory, slot * layout.SLOT_SIZE)
+        unit = layout.JITTER_UNIT
+        last, peak, total = words[5] / unit, words[6] / unit, words[7] / unit
+        return _make(Brief, (*words[:5], last, peak, total, *words[8:]))
 
     def _whole(self, slot: int) -> bytes:
         """As it is now."""

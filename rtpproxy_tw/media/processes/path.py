@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from rtpproxy_tw.addresses import Address, family_of
 from rtpproxy_tw.media.connecting import disconnect
 from rtpproxy_tw.media.kernel.path import (
+    Brief,
     Flow,
     FlowId,
     Glance,
@@ -29,9 +30,12 @@ from rtpproxy_tw.media.kernel.path import (
     OnWithdrawn,
     RtpState,
     Sample,
+    Surveyed,
     Traffic,
+    brief_of,
 )
 from rtpproxy_tw.media.kernel.repeated import Repeated
+from rtpproxy_tw.media.kernel.survey import GlanceSurvey
 from rtpproxy_tw.media.processes import layout
 from rtpproxy_tw.media.processes.child import Child, Spawn, spawn
 
@@ -136,6 +140,7 @@ class ProcessPath:
         ]
         self._flows: dict[FlowId, _Carried] = {}
         self._locals: dict[Address, FlowId] = {}
+        self._survey = GlanceSurvey()
         self._known: dict[tuple[Child, Address], _Known] = {}
         self._waiting: set[Address] = set()
         """Where strays have to be heard first."""
@@ -270,6 +275,7 @@ class ProcessPath:
         if carried.final is None:
             self._take_back(id, carried)
         del self._flows[id]
+        self._survey.forget(id)
         assert carried.final is not None
         return carried.final
 
@@ -406,6 +412,21 @@ class ProcessPath:
             *(rtp.ssrc or 0, -1 if rtp.payload_type is None else rtp.payload_type),
             *(rtp.highest, rtp.received),
         )
+
+    def brief(self, id: FlowId) -> Brief:
+        """See KernelPath."""
+        carried = self._flows[id]
+        return brief_of(carried.final or self._read(carried))
+
+    def survey(self) -> Iterator[Surveyed]:
+        """See KernelPath."""
+        return self._survey.look(
+            {id: partial(self._glance, it) for id, it in self._flows.items() if it.flow.rtp}
+        )
+
+    def count(self, id: FlowId, packets: int) -> int:
+        """See KernelPath."""
+        return self._survey.count(id, packets)
 
     def samples(self) -> Mapping[FlowId, Traffic]:
         """See KernelPath."""
