@@ -30,6 +30,7 @@ from rtpproxy_tw.media.kernel.path import (
     LastingPath,
     RtpState,
     Sample,
+    Upto,
 )
 from rtpproxy_tw.quality.analyzer import Analyzer
 from rtpproxy_tw.session import Component, Session, Stream
@@ -240,21 +241,21 @@ class Offloader:
         found, self._disturbed = self._disturbed, set()
         for packets, flows in self._path.survey():
             self._count(packets)
-            for flow, highest in flows.items():
+            for flow, upto in flows.items():
                 carried = self._carried.get(flow)
                 if carried is not None:
-                    self._count_along(carried, highest)
+                    self._count_along(carried, upto)
                     found.add(carried.stream.leg.session)
             yield found
             found = set()
         if found:
             yield found
 
-    def _count_along(self, carried: Carried, highest: int) -> None:
+    def _count_along(self, carried: Carried, upto: Upto) -> None:
         """Up to there nothing was lost; so much is known before the path's figures are taken."""
         analyzer = carried.stream.analyzer
         if analyzer is not None:
-            analyzer.goes_on(highest, analyzer.received + highest - analyzer.highest)
+            analyzer.goes_on(upto.highest, upto.received)
 
     def _count(self, packets: int) -> None:
         self._totals.npkts_rcvd += packets

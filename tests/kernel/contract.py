@@ -14,6 +14,7 @@ from rtpproxy_tw.media.kernel.path import (
     Flow,
     FlowId,
     KernelPath,
+    Upto,
     brief_of,
     only_goes_on,
 )
@@ -68,9 +69,9 @@ class Rig(ABC):
         return id
 
 
-def surveyed(rig: Rig) -> tuple[int, dict[FlowId, int]]:
+def surveyed(rig: Rig) -> tuple[int, dict[FlowId, Upto]]:
     """What a survey tells, all of it."""
-    packets, stirred = 0, dict[FlowId, int]()
+    packets, stirred = 0, dict[FlowId, Upto]()
     for each in rig.path.survey():
         packets += each.packets
         stirred |= each.stirred
@@ -142,21 +143,21 @@ class FlowContract(ABC):
         id = rig.add()
         other = rig.add(replace(FLOW, local=(LOCAL[0], LOCAL[1] + 4), rtp=False))
         rig.deliver(rtp(1))
-        assert surveyed(rig) == (1, {id: -1}), "a new one"
+        assert surveyed(rig) == (1, {id: (-1, -1)}), "a new one"
         for datagrams, upto in (
             ((rtp(2), rtp(3)), None),
             ((rtp(4),), None),
-            ((), 4),  # there were some before,
+            ((), (4, 4)),  # there were some before,
             ((), None),  # and none now
-            ((rtp(5),), 4),
-            ((rtp(6), rtp(8)), 5),  # one is missing,
-            ((rtp(9), rtp(7)), 8),  # and comes late
-            ((rtp(10), rtp(10)), 9),  # again
-            ((rtp(12), rtp(12)), 10),  # one missing, another one twice
-            ((rtp(13, payload_type=8),), 12),
+            ((rtp(5),), (4, 4)),
+            ((rtp(6), rtp(8)), (5, 5)),  # one is missing,
+            ((rtp(9), rtp(7)), (8, 7)),  # and comes late
+            ((rtp(10), rtp(10)), (9, 9)),  # again
+            ((rtp(12), rtp(12)), (10, 10)),  # one missing, another one twice
+            ((rtp(13, payload_type=8),), (12, 11)),
             ((rtp(14, payload_type=8),), None),
-            ((replaced(rtp(15, payload_type=8)),), 14),  # another SSRC
-            ((b"no RTP",), 15),
+            ((replaced(rtp(15, payload_type=8)),), (14, 13)),  # another SSRC
+            ((b"no RTP",), (15, 14)),
         ):
             for datagram in datagrams:
                 assert rig.deliver(datagram) is Fate.RELAYED

@@ -26,7 +26,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 EMULATOR = "qemu-system-x86_64"
-TOOLS = (EMULATOR, "busybox", "dpkg-deb", "ldd")
+INSIDE = ("ip", "tc")
+"""Tools that tests use in the machine, too."""
+TOOLS = (EMULATOR, "busybox", "dpkg-deb", "ldd", *INSIDE)
 
 MODULES = ("sch_ingress", "cls_bpf", "veth", "dummy")
 """Of the kernel; what is not among its files is built in, or missing."""
@@ -34,7 +36,11 @@ MODULES = ("sch_ingress", "cls_bpf", "veth", "dummy")
 PATIENCE = 300
 """Seconds that a machine may take, most of which an emulated processor needs for Python."""
 
-TESTS = ("tests/kernel/test_program.py", "tests/kernel/test_rtp_statistics.py")
+TESTS = (
+    "tests/kernel/test_program.py",
+    "tests/kernel/test_rtp_statistics.py",
+    "tests/kernel/test_across.py::test_packets_go_right_to_the_other_end",
+)
 
 PYTEST = ("-q", "-x", "-p", "no:cacheprovider", "-p", "pytest_timeout")
 
@@ -59,9 +65,10 @@ _INIT = """#!/bin/busybox sh
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp
 mount -t devtmpfs dev /dev
 for each in /modules/*.ko; do insmod $each; done
+mkdir -p /run/netns
 ip link set lo up
 cd {root}
-export HOME=/tmp PATH=/bin PYTHONPATH={path} PYTHONHOME={home}
+export HOME=/tmp PATH=/usr/sbin:/sbin:/usr/bin:/bin PYTHONPATH={path} PYTHONHOME={home}
 export PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
 echo "kernel: $(uname -r)"
 {commands}
@@ -127,6 +134,7 @@ def _furnish(memory: Path, unpacked: Path, imported: Iterable[Path]) -> None:
     files = {python, *imported, *_below(stdlib / "encodings"), *_below(stdlib, "*.py")}
     files |= _below(ROOT / "rtpproxy_tw") | _below(ROOT / "tests/kernel")
     files |= {path for path in ROOT.glob("tests/*.py")} | {ROOT / "setup.cfg"}
+    files |= {Path(shutil.which(tool) or "") for tool in INSIDE}
     for about in _site().glob("*.dist-info"):
         files |= {path for path in about.iterdir() if path.is_file()}
     for path in files | _libraries(files):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpproxy_tw.media.kernel import layout, survey
-from rtpproxy_tw.media.kernel.path import FlowId, Glance
+from rtpproxy_tw.media.kernel.path import FlowId, Glance, Upto
 from rtpproxy_tw.media.kernel.survey import GlanceSurvey, SlotSurvey
 
 WORDS = layout.SLOT_SIZE // 8
@@ -88,7 +88,7 @@ def test_columns_tell_what_glances_tell(portion: int, steps: list[dict[int, str]
                     known[slot] = FlowId(number * SLOTS + slot)
                 else:
                     slots.hear(slot, what)
-            fresh, stirred = 0, dict[int, int]()
+            fresh, stirred = 0, dict[int, Upto]()
             for packets, some in columns.look():
                 fresh += packets
                 stirred |= some

@@ -236,3 +236,19 @@ def test_rtcp_is_read_within_a_second_and_taken_back_alone() -> None:
     call.do(Delete("c", "f", "t"))
     assert [*call.plane.stirred()] == [{call.session}], "it was taken back"
     assert not [*call.plane.stirred()]
+
+
+def test_what_somebody_has_asked_for_after_a_source_began_anew_stays_right() -> None:
+    """The survey knows of the numbers before; by then they are of another run."""
+    calls = Watched(), Watched(always=True)
+    for call in calls:
+        call.run(6)
+        for number in range(3):
+            call.clock.advance(call.step)
+            call.arrive(rtp(number, 77), CALLER, TO_CALLER_LEG)
+        call.registry.of_call("c")
+        call.sampler.tick()
+        analyzer = call.session.caller.rtp.analyzer
+        assert analyzer is not None
+        assert (analyzer.highest, analyzer.received) == (2, call.frame + 3)
+    assert calls[0].known() == calls[1].known()

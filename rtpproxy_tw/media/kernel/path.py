@@ -152,15 +152,21 @@ class Brief(NamedTuple):
     source_samples: int
 
 
+class Upto(NamedTuple):
+    """How far a flow had only gone on; names as in RtpState, both -1 where that is not known."""
+
+    highest: int = -1
+    received: int = -1
+
+
 class Surveyed(NamedTuple):
     """What a survey has found out about some of the flows with RTP."""
 
     packets: int
     """How many were relayed that had not been counted before, and now are."""
-    stirred: Mapping[FlowId, int]
+    stirred: Mapping[FlowId, Upto]
     """Flows of which anything else may have happened since the survey before than that each packet
-    was the next one, or that none came where none had come before; with the highest number up to
-    which nothing else had."""
+    was the next one, or that none came where none had come before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,18 @@ counted     how many of a flow's packets are in some total already
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import eq, sub
 
 from rtpproxy_tw.media.kernel import layout
 from rtpproxy_tw.media.kernel.path import (
     HIGHEST,
     PACKETS,
+    RECEIVED,
     FlowId,
     Glance,
     Surveyed,
+    Upto,
     only_goes_on,
 )
 
@@ -37,7 +39,7 @@ _WORDS = layout.SLOT_SIZE // 8
 _COLUMNS = layout.PACKETS, layout.HIGHEST, layout.RECEIVED, layout.UNUSUAL, layout.SOURCE
 _SIGN, _WRAP = 1 << 63, 1 << 64
 
-Columns = tuple[list[int], ...]
+Columns = tuple[Sequence[int], ...]
 
 
 class SlotSurvey:
@@ -52,44 +54,43 @@ class SlotSurvey:
         self._packets: list[int] = []
         """As of the last survey."""
         self._skipped: set[int] = set()
-        self._portions: dict[int, tuple[Columns, list[bool]]] = {}
-        """By its first slot: columns that do not change where all goes on; which ones are still."""
+        self._portions: dict[int, Columns] = {}
+        """By its first slot: columns that do not change where all goes on. How far the highest
+        number is ahead of packets, and what was received; what is unusual; source; stillness."""
 
-    def look(self) -> Iterator[tuple[int, dict[int, int]]]:
-        """A portion for each step: packets not counted before, and the highest numbers up to which
-        flows went on that then were stirred, by slot."""
+    def look(self) -> Iterator[tuple[int, dict[int, Upto]]]:
+        """A portion for each step: packets not counted before, and how far flows had gone on that
+        then were stirred, by slot."""
         for start in range(0, len(self._counted), PORTION):
             yield self._look(start, min(start + PORTION, len(self._counted)))
 
-    def _look(self, start: int, stop: int) -> tuple[int, dict[int, int]]:
+    def _look(self, start: int, stop: int) -> tuple[int, dict[int, Upto]]:
         words = (stop - start) * _WORDS
         self._copy[:words] = self._words[start * _WORDS : stop * _WORDS]
         packets, highest, received, unusual, source = (
             self._copy[word:words:_WORDS].tolist() for word in _COLUMNS
         )
+        fresh = self._count(start, packets)
+        before = self._packets[start:stop]
+        self._packets[start:stop] = packets
+        still = list(map(eq, packets, before))
+        old = self._portions.get(start, ((),) * 5)
+        self._portions[start] = new = (
+            *(list(map(sub, highest, packets)), list(map(sub, received, packets))),
+            *(unusual, source, still),
+        )
+        stirred = set[int]().union(*map(_differing, new, old))
+        return fresh, {start + at: _upto(at, old, before) for at in stirred}
+
+    def _count(self, start: int, packets: list[int]) -> int:
+        """Let all of these be counted; how many were not."""
+        stop = start + len(packets)
         fresh = sum(packets) - sum(self._counted[start:stop])
         for slot in self._skipped:
             if start <= slot < stop:
                 fresh -= packets[slot - start] - self._counted[slot]
         self._counted[start:stop] = packets
-        before = self._packets[start:stop]
-        self._packets[start:stop] = packets
-        still = list(map(eq, packets, before))
-        ahead = list(map(sub, highest, packets))
-        columns = ahead, list(map(sub, received, packets)), unusual, source
-        old, old_still = self._portions.get(start, (((),) * len(columns), []))
-        self._portions[start] = columns, still
-        stirred: set[int] = set()
-        for now, then in (*zip(columns, old, strict=True), (still, old_still)):
-            if now != then:
-                stirred.update(range(len(then), len(now)))
-                stirred.update(
-                    at for at, (a, b) in enumerate(zip(now, then, strict=False)) if a != b
-                )
-        known = old[0]
-        return fresh, {
-            start + at: _signed(known[at] + before[at]) if at < len(known) else -1 for at in stirred
-        }
+        return fresh
 
     def begin(self, slot: int) -> None:
         """There is a flow with RTP, of which nothing is counted."""
@@ -113,9 +114,20 @@ class SlotSurvey:
         return more
 
 
-def _signed(word: int) -> int:
-    word %= _WRAP
-    return word - _WRAP if word & _SIGN else word
+def _differing(now: Sequence[int], then: Sequence[int]) -> set[int]:
+    """Places that were not there then, or had another number. Nearly always there are none."""
+    if now == then:
+        return set()
+    both = enumerate(zip(now, then, strict=False))
+    return {at for at, (new, old) in both if new != old} | {*range(len(then), len(now))}
+
+
+def _upto(at: int, old: Columns, packets: list[int]) -> Upto:
+    ahead, received, *_ = old
+    if at >= len(ahead):
+        return Upto()
+    highest = (ahead[at] + packets[at]) % _WRAP
+    return Upto(highest - _WRAP if highest & _SIGN else highest, received[at] + packets[at])
 
 
 class GlanceSurvey:
@@ -130,7 +142,7 @@ class GlanceSurvey:
         """See KernelPath.survey: of these flows."""
         listed = list(flows.items())
         for start in range(0, len(listed), FLOWS):
-            fresh, stirred = 0, dict[FlowId, int]()
+            fresh, stirred = 0, dict[FlowId, Upto]()
             for id, look in listed[start : start + FLOWS]:
                 after = look()
                 fresh += self.count(id, after[PACKETS])
@@ -138,7 +150,7 @@ class GlanceSurvey:
                 moves = after[PACKETS] != (before[PACKETS] if before else 0)
                 self._known[id] = after, moves
                 if moves != moved or not only_goes_on(before, after):
-                    stirred[id] = before[HIGHEST] if before else -1
+                    stirred[id] = Upto(before[HIGHEST], before[RECEIVED]) if before else Upto()
             yield Surveyed(fresh, stirred)
 
     def count(self, id: FlowId, packets: int) -> int:

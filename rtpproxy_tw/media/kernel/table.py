@@ -17,7 +17,7 @@ from struct import Struct
 from rtpproxy_tw.addresses import Address
 from rtpproxy_tw.media.kernel import layout
 from rtpproxy_tw.media.kernel.bpf_syscall import Map
-from rtpproxy_tw.media.kernel.path import Brief, Glance, RtpState, Traffic
+from rtpproxy_tw.media.kernel.path import Brief, Glance, RtpState, Traffic, Upto
 from rtpproxy_tw.media.kernel.survey import SlotSurvey
 
 FOR_EVER = (1 << 64) - 1
@@ -148,7 +148,7 @@ class Table:
         if self._flags(slot) & layout.RTP_FLAG:
             self._survey.begin(slot)
 
-    def look(self) -> Iterator[tuple[int, dict[int, int]]]:
+    def look(self) -> Iterator[tuple[int, dict[int, Upto]]]:
         """See KernelPath.survey, with slots instead of flows."""
         return self._survey.look()
 
