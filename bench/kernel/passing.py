@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -12,7 +13,7 @@ from functools import partial
 
 from bench.calls import Route
 from bench.kernel.figures import Bound, Figure
-from bench.kernel.limit import attach, redirection
+from bench.kernel.limit import PASS_ALL, attach, redirection
 from bench.kernel.network import CALLEE_GATE, CALLER_GATE, HOSTS, NetLoad, Network, mac, network
 from bench.kernel.relays import Original, OurKernel, Rtpengine, prepare, routes_through
 from bench.load import Outcome
@@ -20,6 +21,8 @@ from bench.machine import Cpus
 from bench.plan import Progress
 from bench.relays import Relay
 from rtpproxy_tw.media.kernel import bpf_syscall as bpf
+from rtpproxy_tw.media.kernel.attach import EGRESS, Filters
+from rtpproxy_tw.media.kernel.rtnetlink import Requests
 
 PAYLOAD = 20
 """Octets: G.729 of 20 ms."""
@@ -31,6 +34,10 @@ SETTLING = 2.0
 """Seconds of media before each measurement of what settled calls cost; the others get them too."""
 
 KERNEL, ORIGINAL, RTPENGINE, DIRECT = "kernel", "rtp.io", "rtpengine", "direct"
+BY_DEVICE = "kernel path, leaving by the device"
+"""The kernel path where something is at the device's way out. Between namespaces packets else go
+right to the other end of a pair of devices; this is nearer to their way to a network card."""
+
 FORWARDING = "forwarding"
 """Plain IP forwarding between the same two devices."""
 
@@ -104,6 +111,9 @@ class Ways:
             relay = stack.enter_context(made[name]())
             routes = routes_through(relay, self.load, calls)
             self.ways.append(Way(name, routes, {"relay": relay.pid}))
+            if name == KERNEL and BY_DEVICE in names:
+                looking = partial(_looking_on, net)
+                self.ways.append(Way(BY_DEVICE, routes, {"relay": relay.pid}, looking))
 
     def run(self, way: Way, rate: float, seconds: float, warm: float = 0.2) -> Outcome:
         """One measurement, after ``warm`` seconds of the same."""
@@ -153,10 +163,25 @@ def _redirecting(net: Network) -> ExitStack:
     return stack
 
 
+def _looking_on(net: Network) -> ExitStack:
+    """A program that lets everything pass, at the way out of each of the relay's devices."""
+    stack = ExitStack()
+    with net.relay:
+        requests = Requests()
+        stack.callback(requests.close)
+        program = bpf.load(bpf.SCHED_CLS, PASS_ALL, "rtp_nothing", "BSD-2-Clause")
+        stack.callback(os.close, program)
+        for device in ("ra", "rb"):
+            Filters(requests).add(socket.if_nametoindex(device), program, "nothing", EGRESS)
+            remove = ["tc", "-n", net.relay.name, "qdisc", "del", "dev", device, "clsact"]
+            stack.callback(subprocess.run, remove, check=True)
+    return stack
+
+
 def cost(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Figure]:
     """What a relayed packet costs the machine, at 100 kpps and 1,000 calls."""
     with network() as net, ExitStack() as stack:
-        names = [KERNEL, FORWARDING, REDIRECTION, *_present()]
+        names = [KERNEL, BY_DEVICE, FORWARDING, REDIRECTION, *_present()]
         ways = Ways(stack, net, cpus, niceness, calls=1000, names=names, progress=progress)
         ways.learn(100_000)
         progress("cost at 100 kpps")
@@ -185,8 +210,9 @@ def cost(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Fi
             [each.cpu_per_packet("relay") * 1e6 for each in outcomes[KERNEL]],
         )
     )
+    figures += _leaving(costs)
     bounds = {FORWARDING: OF_FORWARDING, REDIRECTION: None}
-    for name in names[1:]:
+    for name in names[2:]:
         figures.append(Figure(f"  the same: {name}", "us", costs[name]))
         ratios = [
             mine / max(other, 1e-9) for mine, other in zip(costs[KERNEL], costs[name], strict=True)
@@ -197,6 +223,16 @@ def cost(cpus: Cpus, niceness: int, repeats: int, progress: Progress) -> list[Fi
     figures.append(Figure("  the direct path itself", "us", [each * 1e6 for each in zero]))
     lost = [(each.offered - each.received) for each in outcomes[KERNEL]]
     figures.append(Figure("  lost on the kernel path", "packets", lost, Bound.AT_MOST, 0, 0))
+    return figures
+
+
+def _leaving(costs: dict[str, list[float]]) -> list[Figure]:
+    """The same where packets leave by the device; told beside what is wanted, not held to it."""
+    mine = costs[BY_DEVICE]
+    figures = [Figure(f"  the same: {BY_DEVICE}", "us", mine)]
+    for name in (FORWARDING, *_present()):
+        parts = [each / max(other, 1e-9) for each, other in zip(mine, costs[name], strict=True)]
+        figures.append(Figure(f"    : {name}", "", parts, digits=3))
     return figures
 
 

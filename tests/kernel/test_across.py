@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from rtpproxy_tw.media.kernel import attach, layout, onlookers, rtnetlink
 from rtpproxy_tw.media.kernel import bpf_syscall as bpf
-from rtpproxy_tw.media.kernel import layout, netlink, onlookers, rtnetlink
 from rtpproxy_tw.media.kernel.onlookers import Onlookers, listened_to
 from tests.kernel.bench_program import DEVICE, NEIGHBOUR, REDIRECT, Bench, new_bench
 from tests.kernel.frames import Datagram, rtp
@@ -267,20 +267,14 @@ def listening(relay: Relaying, device: str) -> Iterator[Callable[[], int]]:
 
 @contextmanager
 def filtering(relay: Relaying) -> Iterator[Callable[[], int]]:
-    """A filter that runs a program, by tc."""
+    """A filter that runs a program."""
     with ExitStack() as stack, relay.net.relay:
         program, seen = counting(-1)
         stack.callback(os.close, program)
         requests = rtnetlink.Requests()
         stack.callback(requests.close)
-        tc("qdisc add dev rb clsact")
-        options = netlink.attribute(6, program.to_bytes(4, "little"))
-        options += netlink.attribute(7, b"seen\0") + netlink.attribute(8, bytes((1, 0, 0, 0)))
-        head = (0).to_bytes(4, "little") + relay.net.relay.device("rb").to_bytes(4, "little")
-        body = head + (0).to_bytes(4, "little") + (0xFFFFFFF3).to_bytes(4, "little")
-        body += (1 << 16 | 0x0300).to_bytes(4, "little")
-        body += netlink.attribute(1, b"bpf\0") + netlink.attribute(2, options)
-        requests.ask(44, body, netlink.CREATE | netlink.ACKNOWLEDGE)
+        filters = attach.Filters(requests)
+        filters.add(relay.net.relay.device("rb"), program, "seen", attach.EGRESS)
         yield seen
         tc("filter del dev rb egress")
 

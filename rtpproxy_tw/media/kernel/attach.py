@@ -34,8 +34,8 @@ _NEW_FILTER, _DEL_FILTER, _GET_FILTER = 44, 45, 46
 _CONTROL = Struct("BxHiIII")
 _CLSACT_PARENT = 0xFFFFFFF1
 _CLSACT_HANDLE = 0xFFFF0000
-_INGRESS = 0xFFFFFFF2
-_EGRESS = 0xFFFFFFF3
+INGRESS = 0xFFFFFFF2
+EGRESS = 0xFFFFFFF3
 
 _KIND, _OPTIONS = 1, 2
 _BPF_FD, _BPF_NAME, _BPF_FLAGS = 6, 7, 8
@@ -84,7 +84,7 @@ class Filters:
     def __init__(self, requests: rt.Requests) -> None:
         self._requests = requests
 
-    def add(self, device: int, program: int, name: str) -> None:
+    def add(self, device: int, program: int, name: str, where: int = INGRESS) -> None:
         """Put a program behind all that is there. Raises OSError."""
         clsact = _CONTROL.pack(0, 0, device, _CLSACT_HANDLE, _CLSACT_PARENT, 0)
         clsact += netlink.attribute(_KIND, b"clsact\0")
@@ -96,13 +96,13 @@ class Filters:
         options += netlink.attribute(_BPF_NAME, name.encode() + b"\0")
         options += netlink.attribute(_BPF_FLAGS, _DIRECT_ACTION.to_bytes(4, "little"))
         info = PRIORITY << 16 | _EVERYTHING
-        body = _CONTROL.pack(0, 0, device, 0, _INGRESS, info)
+        body = _CONTROL.pack(0, 0, device, 0, where, info)
         body += netlink.attribute(_KIND, b"bpf\0") + netlink.attribute(_OPTIONS, options)
         self._requests.ask(_NEW_FILTER, body, netlink.CREATE | netlink.ACKNOWLEDGE)
 
     def of(self, device: int) -> list[Filter]:
         """Those that run programs."""
-        body = _CONTROL.pack(0, 0, device, 0, _INGRESS, 0)
+        body = _CONTROL.pack(0, 0, device, 0, INGRESS, 0)
         try:
             answers = self._requests.ask(_GET_FILTER, body, netlink.DUMP)
         except OSError:
@@ -118,12 +118,12 @@ class Filters:
 
     def look_at_egress(self, device: int) -> bool:
         """Whether there are any, of whatever kind, for what the device sends. Raises OSError."""
-        body = _CONTROL.pack(0, 0, device, 0, _EGRESS, 0)
+        body = _CONTROL.pack(0, 0, device, 0, EGRESS, 0)
         return bool(self._requests.ask(_GET_FILTER, body, netlink.DUMP))
 
     def remove(self, device: int, it: Filter) -> None:
         """Raises OSError."""
-        body = _CONTROL.pack(0, 0, device, it.handle, _INGRESS, it.info)
+        body = _CONTROL.pack(0, 0, device, it.handle, INGRESS, it.info)
         body += netlink.attribute(_KIND, b"bpf\0")
         self._requests.ask(_DEL_FILTER, body, netlink.ACKNOWLEDGE)
 
