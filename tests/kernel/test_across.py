@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from rtpproxy_tw.media.kernel import attach, layout, onlookers, rtnetlink
 from rtpproxy_tw.media.kernel import bpf_syscall as bpf
@@ -328,12 +329,20 @@ ONLOOKERS = {
 def test_who_looks_at_what_leaves_sees_it(relay: Relaying, who: str) -> None:
     """Whoever comes while calls are going on, and as long as he stays."""
     parties = begin(relay)
-    with ONLOOKERS[who](relay) as seen:
+    with ONLOOKERS[who](relay) as seen, capturedLogs() as log:
         relay.settle(11 if who == "a program" else 1.5)
         before = seen()
         assert by_the_device(relay, parties) >= PACKETS
         assert seen() - before >= PACKETS
-    relay.settle(11)
+    (told,) = log
+    which = "ra, rb" if who == "a listener at all" else "rb"
+    expected = f"streams leave by {which}, as something looks at what does"
+    assert formatEvent(told) == expected
+    with capturedLogs() as log:
+        relay.settle(11)
+    assert [formatEvent(it) for it in log] == [
+        f"streams go from {which} right to the other end of the pair"
+    ]
     send(parties)
     assert by_the_device(relay, parties) < PACKETS
 

@@ -773,8 +773,10 @@ inline_always int forward(struct __sk_buff *skb, const struct packet *p, const s
 						       : convert(skb, p, f, &at, v6))
 		return lose(f);
 	/* What came over lo, or without an Ethernet header, is not as a device would have received it. */
-	if (at.across && header && skb->ingress_ifindex != LOOPBACK && may_go_across(s, since))
+	if (at.across && header && skb->ingress_ifindex != LOOPBACK && may_go_across(s, since)) {
+		skb->mark = 0; /* it means nothing in another namespace, and is not taken off there */
 		return redirect_peer(s->device, 0);
+	}
 	if (s->across)
 		s->across = 0;
 	if (at.to)

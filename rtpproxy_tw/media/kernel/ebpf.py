@@ -140,6 +140,8 @@ class EbpfPath:
         """Flows whose way has to be looked up again."""
         self._resolving: Any = None
         self._ipsec = False
+        self._unseen: frozenset[int] = frozenset()
+        """Devices from which packets go right to the other end."""
 
     # --- life
 
@@ -220,9 +222,24 @@ class EbpfPath:
         now = time.monotonic_ns()
         lasting = self._attachments.method != CLSACT
         self._table.serve_until(FOR_EVER if lasting else now + PATIENCE_NS)
-        self._neighbours.across(self._onlookers.unseen())
+        self._cross()
         if self._neighbours.hears:
             self._table.vouch_until(now + VOUCHED_NS)
+
+    def _cross(self) -> None:
+        """Let packets go right to the other end of pairs of devices where nobody looks on."""
+        unseen = self._onlookers.unseen()
+        for devices, text in (
+            (unseen - self._unseen, "streams go from {devices} right to the other end of the pair"),
+            (self._unseen - unseen, "streams leave by {devices}, as something looks at what does"),
+        ):
+            names = sorted(
+                self._routing.links[it].name for it in devices & self._routing.links.keys()
+            )
+            if names:
+                self._log.info(text, devices=", ".join(names))
+        self._unseen = unseen
+        self._neighbours.across(unseen)
 
     def confine(self) -> None:
         """See KernelPath. Putting filters on devices, and taking them off, needs CAP_NET_ADMIN."""
@@ -508,7 +525,7 @@ class EbpfPath:
         self._routing.refresh()
         self._neighbours.follow(self._routing.links)
         self._onlookers.follow(self._routing.links.values())
-        self._neighbours.across(self._onlookers.unseen())
+        self._cross()
         hosts = self._requests.hosts()
         table = self._program.maps["hosts"]
         for host in self._hosts - hosts:
