@@ -236,8 +236,10 @@ class FakePath:
 
     def survey(self) -> Iterator[Surveyed]:
         """See KernelPath."""
+        flows = self._flows
         return self._survey.look(
-            {id: partial(self._glance, it) for id, it in self._flows.items() if it.flow.rtp}
+            (id for id, it in flows.items() if it.flow.rtp),
+            lambda id: self._glance(flows[id]) if id in flows else None,
         )
 
     def count(self, id: FlowId, packets: int) -> int:

@@ -92,8 +92,8 @@ def test_columns_tell_what_glances_tell(portion: int, steps: list[dict[int, str]
             for packets, some in columns.look():
                 fresh += packets
                 stirred |= some
-            flows = {id: lambda slot=slot: slots.glance(slot) for slot, id in known.items()}
-            expected = [*glances.look(flows)]
+            told_now = {id: slots.glance(slot) for slot, id in known.items()}
+            expected = [*glances.look(told_now, told_now.get)]
             assert fresh == sum(it.packets for it in expected)
             told = {id: to for it in expected for id, to in it.stirred.items()}
             old = {
@@ -102,6 +102,20 @@ def test_columns_tell_what_glances_tell(portion: int, steps: list[dict[int, str]
             for slot, id in known.items():
                 if slot in old:
                     assert stirred.get(slot) == told.get(id), (number, slot)
+
+
+def test_flows_that_go_between_two_steps_are_not_counted_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(survey, "FLOWS", 1)
+    glances, known = GlanceSurvey(), {FlowId(1): 5, FlowId(2): 7}
+    steps = glances.look(known, lambda id: (known[id], 0, 0, 0, 0) if id in known else None)
+    assert next(steps).packets == 5
+    assert glances.count(FlowId(2), 7) == 7
+    glances.forget(FlowId(2))
+    del known[FlowId(2)]
+    assert [*steps] == [(0, {})]
+    assert not glances._counted.keys() - known.keys()
 
 
 def test_a_portion_is_looked_at_for_each_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from rtpproxy_tw.addresses import LocalAddress
 from rtpproxy_tw.latch import latch_factory
 from rtpproxy_tw.media.relay import Relay
-from rtpproxy_tw.reporting.sampling import SLICE, Sampler
+from rtpproxy_tw.reporting.sampling import BREATH, SLICE, STEPS, Sampler
 from rtpproxy_tw.session import Ending, Session, SessionKey, new_session
 from rtpproxy_tw.statistics import Totals
 from tests.quality.scene import Scene, Sink, rtp
@@ -89,6 +89,33 @@ def test_a_round_over_ten_thousand_sessions_is_many_small_slices_within_a_second
     assert sum(slices) == 10_000
     assert max(slices) <= SLICE
     assert clock.seconds() - began < 1.0
+
+
+def test_a_survey_of_many_is_made_in_steps_before_anybody_is_looked_at(clock: Clock) -> None:
+    taken = 0
+
+    def survey() -> Iterator[set[Session]]:
+        nonlocal taken
+        for _ in range(3 * STEPS):
+            taken += 1
+            yield set()
+
+    sampler = Sampler(clock=clock, is_local=lambda host: False, stirred=survey)
+    sampler.sessions = (session,) = sessions(1, clock)
+    sampler.tick()
+    assert (taken, session.caller.monitor) == (STEPS, None)
+    sampler.tick()
+    assert taken == STEPS, "it is still going on"
+    for goes in (2, 3):
+        clock.advance(BREATH)
+        assert (taken, session.caller.monitor) == (goes * STEPS, None)
+    clock.advance(BREATH)
+    assert session.caller.monitor is not None
+    sampler.tick()
+    sampler.stop()
+    assert not clock.getDelayedCalls()
+    sampler.tick()
+    assert taken == 5 * STEPS, "it begins anew"
 
 
 def test_sessions_that_end_within_a_round_are_left_alone(clock: Clock) -> None:

@@ -14,7 +14,7 @@ counted     how many of a flow's packets are in some total already
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import eq, sub
 
 from rtpproxy_tw.media.kernel import layout
@@ -138,13 +138,17 @@ class GlanceSurvey:
         self._known: dict[FlowId, tuple[Glance, bool]] = {}
         """What was told, and whether there had been packets."""
 
-    def look(self, flows: Mapping[FlowId, Callable[[], Glance]]) -> Iterator[Surveyed]:
-        """See KernelPath.survey: of these flows."""
-        listed = list(flows.items())
+    def look(
+        self, flows: Iterable[FlowId], glance: Callable[[FlowId], Glance | None]
+    ) -> Iterator[Surveyed]:
+        """See KernelPath.survey: of these flows; of one that is no more there is no glance."""
+        listed = list(flows)
         for start in range(0, len(listed), FLOWS):
             fresh, stirred = 0, dict[FlowId, Upto]()
-            for id, look in listed[start : start + FLOWS]:
-                after = look()
+            for id in listed[start : start + FLOWS]:
+                after = glance(id)
+                if after is None:
+                    continue
                 fresh += self.count(id, after[PACKETS])
                 before, moved = self._known.get(id, ((), True))
                 moves = after[PACKETS] != (before[PACKETS] if before else 0)

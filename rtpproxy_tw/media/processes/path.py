@@ -420,9 +420,13 @@ class ProcessPath:
 
     def survey(self) -> Iterator[Surveyed]:
         """See KernelPath."""
-        return self._survey.look(
-            {id: partial(self._glance, it) for id, it in self._flows.items() if it.flow.rtp}
-        )
+        flows = self._flows
+
+        def glance(id: FlowId) -> Glance | None:
+            carried = flows.get(id)
+            return None if carried is None else self._glance(carried)
+
+        return self._survey.look((id for id, it in flows.items() if it.flow.rtp), glance)
 
     def count(self, id: FlowId, packets: int) -> int:
         """See KernelPath."""
