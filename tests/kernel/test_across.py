@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from twisted.logger import capturedLogs, formatEvent
@@ -19,9 +20,19 @@ from rtpproxy_tw.media.kernel import bpf_syscall as bpf
 from rtpproxy_tw.media.kernel.onlookers import Onlookers, listened_to
 from tests.kernel.bench_program import DEVICE, NEIGHBOUR, REDIRECT, Bench, new_bench
 from tests.kernel.frames import Datagram, rtp
-from tests.kernel.network import Namespace, Peer, network
+from tests.kernel.network import (
+    CALLEE,
+    CALLEE_SIDE,
+    CALLER,
+    CALLER_SIDE,
+    Namespace,
+    Network,
+    Peer,
+    network,
+    require_namespaces,
+)
 from tests.kernel.programs import counting
-from tests.kernel.relaying import Relaying, flow_of, relaying
+from tests.kernel.relaying import PARTY, PORT, Relaying, flow_of, relaying
 
 Parties = tuple[Peer, Peer, Peer, Peer]
 
@@ -238,9 +249,79 @@ def by_the_device(relay: Relaying, parties: Parties) -> int:
 @pytest.mark.kernel
 @pytest.mark.parametrize("leaves", [4, 6])
 @pytest.mark.parametrize("came", [4, 6])
-def test_packets_go_right_to_the_other_end(relay: Relaying, came: int, leaves: int) -> None:
-    parties = begin(relay, came, leaves)
-    assert by_the_device(relay, parties) < PACKETS
+@pytest.mark.parametrize("method", ["auto", "clsact"])
+def test_packets_go_right_to_the_other_end(method: str, came: int, leaves: int) -> None:
+    with relaying(method=method) as relay:
+        parties = begin(relay, came, leaves)
+        assert by_the_device(relay, parties) < PACKETS
+
+
+BRIDGE = "198.51.100.254"
+BEYOND = "203.0.113.9"
+
+
+class Bridged(Network):
+    """All devices lead to a bridge in a host, as containers' do. Beyond the host is the callee."""
+
+    def _build(self) -> None:
+        self.caller, self.relay, self.host, self.callee = (
+            self.namespace(role) for role in ("caller", "relay", "host", "callee")
+        )
+        self.host.ip(
+            "link add bridge0 type bridge",
+            "link set bridge0 up",
+            f"address add {BRIDGE}/24 dev bridge0",
+        )
+        self._plug(self.caller, "ca", CALLER)
+        self._plug(self.relay, "ra", CALLER_SIDE)
+        self._plug(self.relay, "rb", CALLEE_SIDE)
+        self.relay.ip(f"route add default via {BRIDGE}")
+        self.callee.ip(
+            f"link add cb type veth peer name out netns {self.host.name}",
+            f"address add {BEYOND}/24 dev cb",
+            "link set cb up",
+            "route add default via 203.0.113.1",
+        )
+        self.host.ip("address add 203.0.113.1/24 dev out", "link set out up")
+        with self.host:
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+    def _plug(self, where: Namespace, device: str, host: str) -> None:
+        port = f"p{device}"
+        where.ip(
+            f"link add {device} type veth peer name {port} netns {self.host.name}",
+            f"address add {host}/24 dev {device}",
+            f"link set {device} up",
+        )
+        self.host.ip(f"link set {port} master bridge0", f"link set {port} up")
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("beyond", [False, True])
+def test_a_bridge_at_the_other_end_hands_on_what_comes(beyond: bool) -> None:
+    """To another of its ports, and to the host, which routes it on."""
+    require_namespaces()
+    net = Bridged()
+    with ExitStack() as stack:
+        stack.callback(net.close)
+        if not beyond:
+            net._plug(net.callee, "cd", CALLEE)
+        relay = Relaying(net)
+        stack.callback(relay.stop)
+        parties = (
+            net.socket(net.caller, CALLER, PARTY),
+            net.socket(net.relay, CALLER_SIDE, PORT),
+            net.socket(net.relay, CALLEE_SIDE, PORT + 2),
+            net.socket(net.callee, BEYOND if beyond else CALLEE, PARTY),
+        )
+        relay.add(flow_of(parties))
+        send(parties)
+        relay.settle()
+        send(parties)
+        time.sleep(PAUSE)
+        _, before = counters(net.relay, "rb")
+        send(parties)
+        assert counters(net.relay, "rb")[1] - before < PACKETS
 
 
 @contextmanager
