@@ -8,7 +8,8 @@ quick       the stream is settled, and nobody wants its packets but the other pa
             packet every ``LOOK_EVERY`` seconds goes the careful way
 connected   quick, and the kernel compares the source: neither receiving nor sending handles an
             address. Packets from elsewhere do not even reach the port, so it is disconnected when
-            the party has been silent: one that a NAT moved must be heard again
+            the party has been silent: one that a NAT moved must be heard again; and for a while
+            when a pause in its stream was none, so that whoever else sends can be told of
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import socket
 from collections.abc import Callable
 
 from rtpproxy_tw.addresses import Address
-from rtpproxy_tw.media.connecting import disconnect
+from rtpproxy_tw.media.connecting import HOLE, MISSED, SILENCE, TRY_AGAIN, disconnect
 from rtpproxy_tw.media.mediaset import BEGINNINGS, BUFFER, FIXED, USUAL, WHOLE, MediaSet
 from rtpproxy_tw.media.mediasocket import MediaSocket
 from rtpproxy_tw.media.relay import Relay
@@ -34,12 +35,6 @@ LOOKS_APART = 0.02
 
 LOOKS_KEPT = 100
 """More of them than are still to come."""
-
-SILENCE = 1.0
-"""Seconds after which a connected party may have moved (``latch.strict.REBIND_SILENCE``)."""
-
-TRY_AGAIN = 10.0
-"""Seconds after which a port is connected that could not be."""
 
 SOON = 0.1
 """Seconds until a port that has just been connected is relied on: what was on its way to it has
@@ -233,6 +228,8 @@ class StreamSocket(MediaSocket):
         stream = self._stream
         shortcut.fold(stream)
         analyzer = stream.analyzer
+        paused = self.connected and now - stream.last_heard >= HOLE
+        lost = analyzer.lost if paused and analyzer is not None else 0
         if (
             size < HEADER
             or analyzer is None
@@ -246,6 +243,9 @@ class StreamSocket(MediaSocket):
         analyzer = stream.analyzer
         if size >= HEADER and analyzer is not None and self._shortcut is shortcut:
             shortcut.expect(int.from_bytes(FIXED, "big"), size, analyzer)
+        if paused and analyzer is not None and analyzer.lost - lost >= MISSED:
+            self.loosen()
+            self._try_at = now + TRY_AGAIN
 
     def _count(self, stream: Stream, size: int, now: float) -> None:
         # As Relay.received does it, but for what is known not to apply.

@@ -305,7 +305,7 @@ def answers(
     with network() as net, closing(World(net, folder, request.param)) as world:
         make_faults(world)
         make_later_faults(world)
-        # At once: ten seconds after the answer the source is settled, and its socket connected.
+        # By now the source is settled, and its socket connected.
         flap(world)
         world.run(LASTING - 7)
         found: dict[str, Any] = {"path": request.param}

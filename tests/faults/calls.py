@@ -93,3 +93,8 @@ SPARED = {
     "brk": "memory: row C5",
 }
 """What a relay calls besides, and why it is not made to fail."""
+
+SPARED_ALONE = {
+    "connect": "ports of settled calls; tests/media/test_epoll_plane.py refuses them",
+}
+"""What is made to fail in a relay that talks to others, but not in one of ``ALONE``."""

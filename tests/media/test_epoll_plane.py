@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import select
 import socket
 import weakref
 from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from twisted.internet.epollreactor import EPollReactor
+from twisted.logger import capturedLogs, formatEvent
 
-from rtpproxy_tw.addresses import LocalAddress
+from rtpproxy_tw.addresses import Address, LocalAddress
 from rtpproxy_tw.interfaces import IFastPath
 from rtpproxy_tw.latch import latch_factory
-from rtpproxy_tw.media import mediaset
-from rtpproxy_tw.media.connecting import disconnect
+from rtpproxy_tw.media import mediaset, streamsocket
+from rtpproxy_tw.media.connecting import HOLE, MISSED, SILENCE, TRY_AGAIN, disconnect
 from rtpproxy_tw.media.epollplane import SHARES, EpollPlane
 from rtpproxy_tw.media.fastpath import NullFastPath, Offloader
 from rtpproxy_tw.media.kernel.path import Flow, FlowId, KernelPath, RtpState
 from rtpproxy_tw.media.mediaset import BATCH
 from rtpproxy_tw.media.relay import Relay
-from rtpproxy_tw.media.streamsocket import LOOK_EVERY, SILENCE, StreamSocket
+from rtpproxy_tw.media.streamsocket import LOOK_EVERY, StreamSocket
 from rtpproxy_tw.media.udpport import BUDGET, bind_media
 from rtpproxy_tw.session import Leg, SessionKey, new_session
 from rtpproxy_tw.statistics import Totals
@@ -357,6 +362,103 @@ def test_a_party_that_pauses_is_connected_again_when_it_goes_on(bench: EpollBenc
         call.talk(1)
         assert port.connected
         call.talk(20)
+
+
+def test_a_stream_that_comes_from_two_ports_by_turns_is_told_of(bench: EpollBench) -> None:
+    """What is missing after a pause may have come from elsewhere: the port listens for a while."""
+    call = Call(bench)
+    call.settle()
+    leg = call.session.caller
+    port, other = bench.port(leg), stranger(bench)
+    ssrc, to = id(call.caller) & 0xFFFFFFFF, ("127.0.0.1", leg.port)
+    for _ in range(2):
+        assert port.connected
+        bench.now += HOLE
+        call.sequence += MISSED
+        call.talk()
+        assert not port.connected
+        assert port.quick
+        for number in range(MISSED):
+            other.send(rtp(call.sequence + 1 + number, ssrc), to)
+        assert call.callee.received() == []
+        call.sequence += MISSED
+        call.talk()
+        assert leg.rtp.refusals is not None
+        assert (leg.rtp.refusals.source, leg.rtp.refusals.ssrc) == (other.address, ssrc)
+        call.talk(20)
+        assert not port.connected
+        bench.now += TRY_AGAIN - 1.0
+        call.talk(4, LOOK_EVERY + 0.05)
+    assert leg.rtp.ignored == 2 * MISSED
+    assert port.connected
+
+
+@pytest.mark.parametrize(
+    "pause, missed",
+    [(HOLE, 0), (HOLE, MISSED - 1), (HOLE / 2, MISSED)],
+    ids=["a pause", "a few lost in a pause", "lost without a pause"],
+)
+def test_a_pause_and_lost_packets_by_themselves_leave_a_port_connected(
+    bench: EpollBench, pause: float, missed: int
+) -> None:
+    call = Call(bench)
+    call.settle()
+    for _ in range(5):
+        bench.now += pause
+        call.sequence += missed
+        call.talk()
+        assert all(bench.port(leg).connected for leg in call.session.legs)
+
+
+class Refusing:
+    """A socket that the kernel does not connect."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.asked: list[Address] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.socket, name)
+
+    def connect(self, address: Address) -> None:
+        """No memory."""
+        self.asked.append(address)
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+
+def test_a_port_that_cannot_be_connected_does_without_and_is_tried_again(bench: EpollBench) -> None:
+    call = Call(bench)
+    port = bench.port(call.session.caller)
+    refusing = Refusing(port.socket)
+    with patch.object(port, "socket", refusing):
+        call.settle()
+        call.talk(4, LOOK_EVERY + 0.05)
+        assert refusing.asked == [call.caller.address]
+        assert port.quick
+        assert not port.connected
+    bench.now += TRY_AGAIN
+    call.talk(4, LOOK_EVERY + 0.05)
+    assert port.connected
+
+
+def test_a_port_that_cannot_be_disconnected_is_told_of_and_goes_on(bench: EpollBench) -> None:
+    """It hears its party as before, and others when it could be the next time."""
+    call = Call(bench)
+    call.settle()
+    port = bench.port(call.session.caller)
+    refused = OSError(errno.ENOMEM, "no memory")
+    with patch.object(streamsocket, "disconnect", side_effect=refused), capturedLogs() as told:
+        bench.plane.release(call.session)
+    assert [formatEvent(event) for event in told] == 2 * [
+        "a port cannot be disconnected: [Errno 12] no memory"
+    ]
+    assert not port.quick
+    call.talk(4, LOOK_EVERY + 0.05)
+    assert port.connected
+    bench.plane.release(call.session)
+    other = stranger(bench)
+    other.send(rtp(1, 666), ("127.0.0.1", call.session.caller.port))
+    assert call.session.caller.rtp.ignored == 1
 
 
 def test_a_party_that_goes_on_stays_connected(bench: EpollBench) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from rtpproxy_tw.media.connecting import HOLE, MISSED
 from tests.contracts import rtp
 from tests.processes.rig import gone
-from tests.processes.talking import Call, eventually
+from tests.processes.talking import PATIENCE, Call, eventually
 
 pytestmark = pytest.mark.network
 
@@ -110,6 +111,28 @@ def test_a_party_that_moved_is_followed_after_a_second_of_silence(
                 call.parties[0].recv(2000)
                 break
         assert call.sequence < moved_at + 30
+    finally:
+        call.close()
+
+
+def test_a_stream_that_comes_from_two_ports_by_turns_is_told_of(tmp_path: Path) -> None:
+    """A connected port listens for a while, once packets are missing after a pause."""
+    call = Call(tmp_path)
+    try:
+        call.settle()
+        call.exchange(40, pause=0.02)
+        with call.socket() as other:
+            for _ in range(5):
+                other.sendto(rtp(call.sequence + 1, ssrc=7), call.to[0])
+            assert call.ask("G npkts_discard") == "0"
+            time.sleep(2 * HOLE)
+            call.sequence += 2 * MISSED
+            call.exchange(1)
+            for _ in range(5):
+                other.sendto(rtp(call.sequence + 1, ssrc=7), call.to[0])
+            eventually(lambda: call.ask("G npkts_discard") == "5", PATIENCE)
+        call.exchange(20)
+        assert call.carried()
     finally:
         call.close()
 

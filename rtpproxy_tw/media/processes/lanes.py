@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from rtpproxy_tw.addresses import Address
-from rtpproxy_tw.media.connecting import disconnect
+from rtpproxy_tw.media.connecting import HOLE, MISSED, SILENCE, TRY_AGAIN, disconnect
 from rtpproxy_tw.media.kernel.path import RtpState
 from rtpproxy_tw.media.processes import layout
 from rtpproxy_tw.media.processes.layout import Published
@@ -22,12 +22,6 @@ from rtpproxy_tw.quality.analyzer import Analyzer
 
 BUDGET = 100
 """Datagrams of strangers per flow and second that the relay hears of, as from the kernel."""
-
-SILENCE = 1.0
-"""Seconds after which a connected party may have moved."""
-
-TRY_AGAIN = 10.0
-"""Seconds after which a port is connected that could not be."""
 
 DRAINED = 16
 """Datagrams read in a row to find the end of what came before a port was connected."""
@@ -172,8 +166,9 @@ class Lane(Prediction):
     def count(self, size: int, now: float) -> None:
         """A packet that is not ordinary is in the buffer."""
         self.fold()
-        if self.last and now - self.last > self.gap:
-            self.gap = now - self.last
+        gap = now - self.last if self.last else 0.0
+        if gap > self.gap:
+            self.gap = gap
         self.last = now
         self.packets += 1
         self.octets += size
@@ -183,9 +178,13 @@ class Lane(Prediction):
         if size < HEADER:
             analyzer.heard(bytes(WHOLE[:size]), now)
             return
+        lost = analyzer.lost
         if not analyzer.follows(BUFFER, now):
             analyzer.heard(bytes(WHOLE[:size]), now)
         self.expect(int.from_bytes(FIXED, "big"), size, analyzer)
+        if gap >= HOLE and self.port.connected and analyzer.lost - lost >= MISSED:
+            self.port.loosen()
+            self.port.try_at = now + TRY_AGAIN
 
     def not_sent(self, size: int) -> None:
         """What is counted as relayed, by then or later, was not."""
